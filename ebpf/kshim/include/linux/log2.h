@@ -1,0 +1,1 @@
+/* bcc includes this and needs nothing of it. */

@@ -1,0 +1,2 @@
+/* The C library's copy stands in for the kernel tree's. */
+#include "/usr/include/linux/bpf.h"

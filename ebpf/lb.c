@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* lb.c: the way of one packet through the director: parse, admit, choose, rewrite, out.
+ *
+ * Clients send to a VIP; this program picks the real server once for each connection and rewrites the two MAC addresses.
+ * The server has the VIP on its loopback and answers the client directly. */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include "arp.h"
+#include "flow.h"
+#include "half_open.h"
+#include "hash.h"
+#include "icmp.h"
+#include "maps.h"
+#include "packet.h"
+#include "rewrite.h"
+#include "select.h"
+#include "stats.h"
+#include "types.h"
+
+static __always_inline struct interface *own_interface(const struct packet *pkt)
+{
+	u32 index = pkt->ifindex & (LB_INTERFACES - 1);
+	struct interface *interface = lb_interfaces.lookup(&index);
+
+	return interface && interface->ifindex == pkt->ifindex ? interface : NULL;
+}
+
+static __always_inline bool may_be_vip(__be32 address)
+{
+	u32 bit = hash_address(address);
+	u32 word = bit >> 6;
+	u64 *filter = lb_vip_filter.lookup(&word);
+
+	return filter && *filter >> (bit & 63) & 1;
+}
+
+static __always_inline bool is_vip(__be32 address)
+{
+	return lb_vips.lookup(&address) != NULL;
+}
+
+/* A connection that we have not seen: nothing but a half-open entry is written for its SYN. `flow` is the entry that an
+ * earlier connection from the same ports left, to a backend that this one must not follow; or NULL. */
+static __always_inline enum lb_reason open_tcp(struct choice *c, struct flow *flow)
+{
+	if (!choose_by_half_open(c)) {
+		if (!choose_by_slot(c))
+			return LB_NO_BACKEND;
+		remember_half_open(c);
+	}
+	if (!flow)
+		return LB_SYN;
+	*flow = new_flow(c);
+	return LB_REUSED_PORT;
+}
+
+/* A packet of a connection that has no flow: the handshake's last, or one picked up in mid-stream. */
+static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct tcphdr *tcp)
+{
+	bool is_handshake = choose_by_half_open(c);
+	struct flow flow;
+
+	if (!is_handshake && !choose_by_slot(c))
+		return LB_NO_BACKEND;
+	flow = new_flow(c);
+	if (tcp->rst || lb_flows_tcp4.update(&c->key, &flow))
+		return LB_UNTRACKED;
+	return is_handshake ? LB_FIRST_ACK : LB_PICKED_UP;
+}
+
+static __always_inline enum lb_reason new_tcp(struct choice *c, const struct tcphdr *tcp, struct flow *flow)
+{
+	if (!find_service(c, IPPROTO_TCP))
+		return LB_NO_SERVICE;
+	return is_syn(tcp) ? open_tcp(c, flow) : enter_tcp(c, tcp);
+}
+
+static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, const struct iphdr *ip, struct choice *c)
+{
+	struct tcphdr *tcp = parse_transport(pkt, ip, sizeof(*tcp));
+	struct flow *flow;
+
+	if (!tcp || has_impossible_flags(tcp))
+		return LB_MALFORMED;
+	c->key = (struct flow_key4){ip->saddr, ip->daddr, tcp->source, tcp->dest};
+	flow = lb_flows_tcp4.lookup(&c->key);
+	if (!flow || !choose_by_flow(c, flow))
+		return new_tcp(c, tcp, flow);
+	if (is_syn(tcp)) {
+		if (!may_reuse(flow, c->backend))
+			return new_tcp(c, tcp, flow);
+		flow->state = LB_FLOW_OPEN;
+		touch(flow);
+		return LB_REUSED_PORT;
+	}
+	follow_tcp_state(flow, tcp);
+	touch(flow);
+	return LB_ESTABLISHED;
+}
+
+/* UDP has no connection to cut: a flow whose backend is down chooses anew. */
+static __always_inline enum lb_reason new_udp(struct choice *c)
+{
+	struct flow flow;
+
+	if (!find_service(c, IPPROTO_UDP))
+		return LB_NO_SERVICE;
+	if (!choose_by_slot(c))
+		return LB_NO_BACKEND;
+	flow = new_flow(c);
+	return lb_flows_udp4.update(&c->key, &flow) ? LB_UNTRACKED : LB_UDP_NEW;
+}
+
+static __always_inline enum lb_reason balance_udp(const struct packet *pkt, const struct iphdr *ip, struct choice *c)
+{
+	struct udphdr *udp = parse_transport(pkt, ip, sizeof(*udp));
+	struct flow *flow;
+
+	if (!udp)
+		return LB_MALFORMED;
+	c->key = (struct flow_key4){ip->saddr, ip->daddr, udp->source, udp->dest};
+	flow = lb_flows_udp4.lookup(&c->key);
+	if (!flow || !choose_by_flow(c, flow) || c->backend->state == LB_BACKEND_DOWN)
+		return new_udp(c);
+	touch(flow);
+	return LB_UDP_ESTABLISHED;
+}
+
+/* The last step of whatever was chosen: the only place that rewrites. */
+static __always_inline enum lb_reason forward(const struct packet *pkt, const struct iphdr *ip, const struct choice *c,
+					      enum lb_reason reason)
+{
+	reason = send_to(pkt, c->backend, c->ref, reason);
+	if (verdict_of(reason) == XDP_TX)
+		count_forwarded(c->service, c->ref & 0xffff, from_be16(ip->tot_len), begins_connection(reason));
+	return reason;
+}
+
+static __always_inline enum lb_reason answer_icmp(const struct packet *pkt, struct iphdr *ip)
+{
+	struct icmp_header *icmp = parse_transport(pkt, ip, sizeof(*icmp));
+	struct vip *vip = lb_vips.lookup(&ip->daddr);
+
+	if (!icmp)
+		return LB_MALFORMED;
+	if (icmp->type != ICMP_ECHO_REQUEST || !vip || vip->ifindex != pkt->ifindex)
+		return LB_ICMP_OTHER;
+	write_echo_reply(pkt, ip, icmp);
+	return LB_PING_REPLY;
+}
+
+/* Only a frame that was sent to this very interface is balanced, and never one that we sent ourselves. */
+static __always_inline enum lb_reason admit(const struct packet *pkt, const struct iphdr *ip)
+{
+	struct interface *own = own_interface(pkt);
+
+	if (!own)
+		return LB_OTHER_MAC;
+	if (mac_at(pkt->eth->h_source) == own->mac || ip->saddr == own->address)
+		return LB_LOOP_OWN;
+	if (mac_at(pkt->eth->h_dest) != own->mac)
+		return LB_OTHER_MAC;
+	if (!is_sane_ipv4(ip))
+		return LB_MALFORMED;
+	return is_fragment(ip) ? LB_FRAGMENT : LB_ADMITTED;
+}
+
+static __always_inline enum lb_reason balance_vip(const struct packet *pkt, struct iphdr *ip)
+{
+	enum lb_reason reason = admit(pkt, ip);
+	struct choice c = {};
+
+	if (reason != LB_ADMITTED)
+		return reason;
+	if (ip->protocol == IPPROTO_TCP)
+		reason = balance_tcp(pkt, ip, &c);
+	else if (ip->protocol == IPPROTO_UDP)
+		reason = balance_udp(pkt, ip, &c);
+	else
+		return ip->protocol == IPPROTO_ICMP ? answer_icmp(pkt, ip) : LB_NO_SERVICE;
+	return verdict_of(reason) == XDP_TX && c.backend ? forward(pkt, ip, &c, reason) : reason;
+}
+
+static __always_inline enum lb_reason balance_ipv4(const struct packet *pkt, u32 *bytes)
+{
+	struct iphdr *ip = parse_ipv4(pkt);
+	enum lb_reason reason;
+
+	if (!ip || !may_be_vip(ip->daddr))
+		return LB_NOT_VIP;
+	*bytes = from_be16(ip->tot_len);
+	reason = balance_vip(pkt, ip);
+	/* The filter lets a foreign address in thousands through: only a VIP's packet may be dropped. */
+	if (reason >= LB_FIRST_DROP && !is_vip(ip->daddr))
+		return LB_NOT_VIP;
+	return reason;
+}
+
+static __always_inline enum lb_reason answer_arp(const struct packet *pkt)
+{
+	struct arp4 *arp = (void *)(pkt->eth + 1);
+	struct interface *own = own_interface(pkt);
+	__be32 target;
+	struct vip *vip;
+
+	if ((void *)(arp + 1) > pkt->end || !is_request4(arp) || !own || !is_for_us(pkt, own->mac))
+		return LB_NOT_VIP;
+	target = arp->target_ip;
+	vip = lb_vips.lookup(&target);
+	if (!vip || vip->ifindex != pkt->ifindex)
+		return LB_NOT_VIP;
+	if (mac_at(pkt->eth->h_source) == own->mac)
+		return LB_LOOP_OWN;
+	write_reply(pkt, arp, own->mac);
+	return LB_ARP_REPLY;
+}
+
+static __always_inline enum lb_reason balance(struct xdp_md *ctx, u32 *bytes)
+{
+	struct packet pkt = {.end = (void *)(long)ctx->data_end, .ifindex = ctx->ingress_ifindex};
+
+	pkt.eth = parse_ethernet(&pkt, (void *)(long)ctx->data);
+	if (!pkt.eth)
+		return LB_NOT_VIP;
+	if (pkt.eth->h_proto == be16(ETH_P_IP))
+		return balance_ipv4(&pkt, bytes);
+	if (pkt.eth->h_proto == be16(ETH_P_ARP))
+		return answer_arp(&pkt);
+	return LB_NOT_VIP;
+}
+
+static __always_inline int ingress(struct xdp_md *ctx)
+{
+	u32 bytes = 0;
+	enum lb_reason reason = balance(ctx, &bytes);
+
+	if (reason != LB_NOT_VIP) /* foreign traffic is not ours to count, nor to slow down */
+		count_reason(reason, bytes);
+	return verdict_of(reason);
+}
+
+int lb_ingress(struct xdp_md *ctx)
+{
+	return ingress(ctx);
+}
+
+/* For the daemon's test-run: the kernel's jiffies, by which flows are dated. */
+int lb_clock(struct xdp_md *ctx)
+{
+	return (u32)bpf_jiffies64();
+}

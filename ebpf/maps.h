@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* maps.h: the tables shared with user space. Every size here is 1: the compiler needs none, and the loader creates each
+ * map with the size that lbctl/dataplane/layout.py gives it. */
+#ifndef LB_MAPS_H
+#define LB_MAPS_H
+
+#include "types.h"
+
+#define MMAPABLE (1U << 10) /* BPF_F_MMAPABLE: user space writes single words without a system call */
+
+/* Seed and generation, row 0. */
+BPF_F_TABLE("array", u32, struct globals, lb_globals, 1, 0);
+
+/* The interfaces we balance on. */
+BPF_F_TABLE("array", u32, struct interface, lb_interfaces, 1, 0);
+
+/* One bit for each hash of an address: lets foreign traffic pass without a hash look-up. */
+BPF_F_TABLE("array", u32, u64, lb_vip_filter, 1, MMAPABLE);
+
+/* The virtual addresses, exactly. */
+BPF_F_TABLE("hash", __be32, struct vip, lb_vips, 1, 0);
+
+/* (VIP, port, protocol) to the pool that answers: a hash table in an array, for an array look-up is inlined (2 ns) and a hash
+ * map's is a call (37 ns). User space places the rows. */
+BPF_F_TABLE("array", u32, struct service, lb_services, 1, MMAPABLE);
+
+/* Where each pool's slots lie. */
+BPF_F_TABLE("array", u32, struct pool, lb_pools, 1, MMAPABLE);
+
+/* All pools' slots, one block a pool: slot to backend. */
+BPF_F_TABLE("array", u32, u32, lb_slots, 1, MMAPABLE);
+
+/* The real servers by id. */
+BPF_F_TABLE("array", u32, struct backend, lb_backends, 1, MMAPABLE);
+
+/* Connections between SYN and first ACK, direct-mapped, one word each (see half_open.h): a flood overwrites, never grows. */
+BPF_F_TABLE("array", u32, u64, lb_half_opens, 1, 0);
+
+/* Live TCP connections. Plain hash, not LRU: full is refused and told, a quiet association is never evicted. */
+BPF_F_TABLE("hash", struct flow_key4, struct flow, lb_flows_tcp4, 1, 0);
+
+/* Live UDP flows. */
+BPF_F_TABLE("hash", struct flow_key4, struct flow, lb_flows_udp4, 1, 0);
+
+/* Packets by the way they left. */
+BPF_F_TABLE("percpu_array", u32, struct counter, lb_reasons, 1, 0);
+
+/* What each service received, by service id. */
+BPF_F_TABLE("percpu_array", u32, struct service_stats, lb_service_stats, 1, 0);
+
+/* What each backend was sent, by backend id. */
+BPF_F_TABLE("percpu_array", u32, struct backend_stats, lb_backend_stats, 1, 0);
+
+#endif

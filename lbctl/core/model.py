@@ -1,0 +1,164 @@
+"""What an operator declares: interfaces, services, pools, backends. Frozen values, no I/O.
+
+``lbctl.config`` builds a `Declaration` from the file; everything else only reads it.
+Times are in seconds, ports are host integers, addresses are `ipaddress` objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface
+
+
+class Protocol(StrEnum):
+    """Transport protocol of a service."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+    @property
+    def number(self) -> int:
+        """The IANA protocol number (6 or 17)."""
+        return 6 if self is Protocol.TCP else 17
+
+
+class AttachMode(StrEnum):
+    """How the XDP program is attached to an interface."""
+
+    AUTO = "auto"
+    """Native if the driver can, else generic, told in ``lbctl status``."""
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+class PoolKind(StrEnum):
+    """What the servers of a pool are; it decides the default check and which keys make sense."""
+
+    ARCHIVE = "archive"
+    """DICOM archives; ``storage`` must be declared."""
+    WORKSTATION = "workstation"
+    """DICOM storage SCPs that share nothing."""
+    HL7 = "hl7"
+    WEB = "web"
+    XDS = "xds"
+    OTHER = "other"
+
+
+class Storage(StrEnum):
+    """Whether the archives of a pool answer for the same studies."""
+
+    SHARED = "shared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckTiming:
+    """When a probe runs and how many results change a verdict."""
+
+    interval_s: float = 5.0
+    timeout_s: float = 3.0
+    fall: int = 2
+    rise: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpCheck:
+    """A TCP handshake, closed in order."""
+
+    port: int
+    timing: CheckTiming = CheckTiming()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DicomEchoCheck:
+    """A DICOM C-ECHO (PS3.7 section 9.1.5) in an association of its own, always released."""
+
+    port: int
+    calling_ae: str = "LBCTL"
+    called_ae: str = "ANY-SCP"
+    timing: CheckTiming = CheckTiming()
+
+
+Check = TcpCheck | DicomEchoCheck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Where a backend's load agent listens (HAProxy agent-check text protocol), and how often it is asked."""
+
+    port: int
+    interval_s: float = 0.5
+    timeout_s: float = 0.4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A NIC of the director. ``address`` is the director's own address on it, with its subnet."""
+
+    name: str
+    address: IPv4Interface
+    mode: AttachMode = AttachMode.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A real server. ``weight`` is relative to its pool (0 means no new connections)."""
+
+    pool: str
+    name: str
+    address: IPv4Address
+    interface: str
+    weight: int
+    check: Check
+    agent: Agent | None = None
+
+    @property
+    def label(self) -> str:
+        """``pool/name``: the stable name that hashing, ids and messages use."""
+        return f"{self.pool}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Servers that answer for the same thing."""
+
+    name: str
+    kind: PoolKind
+    storage: Storage | None
+    backends: tuple[Backend, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A virtual address and its ports, answered by a pool."""
+
+    name: str
+    vip: IPv4Address
+    ports: tuple[int, ...]
+    protocol: Protocol
+    pool: str
+    interface: str
+    idle_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """The whole of one configuration file, valid as it stands."""
+
+    interfaces: tuple[Interface, ...]
+    services: tuple[Service, ...]
+    pools: tuple[Pool, ...]
+
+    def backends(self) -> Iterator[Backend]:
+        """Every backend of every pool, in the order of the file."""
+        for pool in self.pools:
+            yield from pool.backends
+
+    def pool(self, name: str) -> Pool:
+        """The pool of that name; `KeyError` if there is none."""
+        return next(pool for pool in self.pools if pool.name == name)
+
+    def services_of(self, pool: str) -> tuple[Service, ...]:
+        """The services that a pool answers, in the order of the file."""
+        return tuple(service for service in self.services if service.pool == pool)

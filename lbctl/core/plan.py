@@ -1,0 +1,191 @@
+"""From the tables that are to the tables that should be: an ordered, printable, invertible list of steps.
+
+Order (house rule 3): what is needed is written before what refers to it, and removed after. Interfaces, then backends that
+gain (appear, get a MAC, come up), then slots, then services, then VIPs; then the other way: VIPs, services, pools, backends
+that lose, interfaces. So every prefix of a plan is safe: no slot ever refers to a backend that was not written, and no
+backend stops taking connections while slots still send them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+import numpy as np
+
+from lbctl.core.tables import (
+    NOBODY,
+    BackendRow,
+    BackendState,
+    InterfaceRow,
+    PoolRow,
+    ServiceKey,
+    ServiceRow,
+    Slots,
+    Tables,
+)
+
+Key = TypeVar("Key")
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetInterface:
+    """Write or remove (``after`` is ``None``) an interface's row."""
+
+    ifindex: int
+    before: InterfaceRow | None
+    after: InterfaceRow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVip:
+    """Begin or cease to answer for a VIP on an interface."""
+
+    vip: IPv4Address
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetService:
+    """Write or remove a service."""
+
+    key: ServiceKey
+    before: ServiceRow | None
+    after: ServiceRow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPool:
+    """Point a pool at a block of slots, or free it."""
+
+    pool_id: int
+    before: PoolRow | None
+    after: PoolRow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetBackend:
+    """Write or remove a backend's row. A removed row keeps its generation, so that the id's next owner gets another."""
+
+    backend_id: int
+    before: BackendRow | None
+    after: BackendRow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SetSlots:
+    """Give slots of a pool to other backends; ``at`` are positions within the block that starts at ``base``."""
+
+    pool_id: int
+    base: int
+    at: np.ndarray[tuple[int], np.dtype[np.intp]]
+    before: Slots
+    after: Slots
+
+
+Step = SetInterface | SetVip | SetService | SetPool | SetBackend | SetSlots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Steps in the order in which they are safe."""
+
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.steps
+
+    @property
+    def declared_steps(self) -> tuple[Step, ...]:
+        """The steps that a change of the *declaration* causes. Health, weights and MACs are no part of it."""
+        return tuple(step for step in self.steps if not is_dynamic(step))
+
+    def inverse(self) -> Plan:
+        """The plan that undoes this one, in the reverse order."""
+        return Plan(steps=tuple(inverse(step) for step in reversed(self.steps)))
+
+
+def is_dynamic(step: Step) -> bool:
+    """Whether a step follows from what was observed (health, capacity, MACs) and not from what was declared."""
+    if isinstance(step, SetSlots):
+        return True
+    if isinstance(step, SetBackend):
+        return step.before is not None and step.after is not None
+    return isinstance(step, SetInterface) and step.before is not None and step.after is not None
+
+
+def inverse(step: Step) -> Step:
+    """The step that undoes one."""
+    match step:
+        case SetInterface():
+            return SetInterface(ifindex=step.ifindex, before=step.after, after=step.before)
+        case SetVip():
+            return SetVip(vip=step.vip, before=step.after, after=step.before)
+        case SetService():
+            return SetService(key=step.key, before=step.after, after=step.before)
+        case SetPool():
+            return SetPool(pool_id=step.pool_id, before=step.after, after=step.before)
+        case SetBackend():
+            return SetBackend(backend_id=step.backend_id, before=step.after, after=step.before)
+        case SetSlots():
+            return SetSlots(pool_id=step.pool_id, base=step.base, at=step.at, before=step.after, after=step.before)
+
+
+def diff(current: Tables, desired: Tables) -> Plan:
+    """The plan from one to the other; empty if they agree."""
+    interfaces = [
+        SetInterface(ifindex=k, before=b, after=a) for k, b, a in _changes(current.interfaces, desired.interfaces)
+    ]
+    backends = [SetBackend(backend_id=k, before=b, after=a) for k, b, a in _changes(current.backends, desired.backends)]
+    pools = [SetPool(pool_id=k, before=b, after=a) for k, b, a in _changes(current.pools, desired.pools)]
+    services = [SetService(key=k, before=b, after=a) for k, b, a in _changes(current.services, desired.services)]
+    vips = [SetVip(vip=k, before=b, after=a) for k, b, a in _changes(current.vips, desired.vips)]
+    steps: list[Step] = []
+    steps += [step for step in interfaces if step.after is not None]
+    steps += [step for step in backends if not _loses(step)]
+    steps += _slot_steps(current, desired)
+    steps += [step for step in pools if step.after is not None]
+    steps += [step for step in services if step.after is not None]
+    steps += [step for step in vips if step.after is not None]
+    steps += [step for step in vips if step.after is None]
+    steps += [step for step in services if step.after is None]
+    steps += [step for step in pools if step.after is None]
+    steps += [step for step in backends if _loses(step)]
+    steps += [step for step in interfaces if step.after is None]
+    return Plan(steps=tuple(steps))
+
+
+def _changes(before: Mapping[Key, Row], after: Mapping[Key, Row]) -> Iterator[tuple[Key, Row | None, Row | None]]:
+    """Keys whose rows differ, those of ``after`` first, each in its mapping's order."""
+    for key, row in after.items():
+        if before.get(key) != row:
+            yield key, before.get(key), row
+    for key, row in before.items():
+        if key not in after:
+            yield key, row, None
+
+
+def _loses(step: SetBackend) -> bool:
+    """Whether a backend ceases to take what slots may still send it: to be written after the slots."""
+    if step.before is None or step.after is None:
+        return step.after is None
+    loses_state = step.before.state is BackendState.UP and step.after.state is not BackendState.UP
+    return loses_state or (step.before.mac is not None and step.after.mac is None)
+
+
+def _slot_steps(current: Tables, desired: Tables) -> Iterator[SetSlots]:
+    """Changed slots in place; a whole block where a pool is new or moves."""
+    for pool_id, pool in desired.pools.items():
+        after = desired.slots[pool_id]
+        was = current.pools.get(pool_id)
+        stays = was is not None and (was.base, was.size) == (pool.base, pool.size)
+        before = current.slots[pool_id] if stays else np.full(pool.size, NOBODY, np.uint32)
+        at = np.flatnonzero(before != after) if stays else np.arange(pool.size)
+        if at.size:
+            yield SetSlots(pool_id=pool_id, base=pool.base, at=at, before=before[at], after=after[at])

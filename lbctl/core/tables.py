@@ -1,0 +1,104 @@
+"""The data plane's tables as values: what the kernel holds, or what it should hold. No I/O.
+
+A *reference* to a backend is its id with its generation in one integer (``id | generation << 16``), as slots and flows
+carry it; 0 refers to nobody. Ids are reused, references are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from ipaddress import IPv4Address
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbctl.core.model import Protocol
+
+NOBODY = 0
+Slots = NDArray[np.uint32]
+"""References of the owners of a pool's slots, in order; shape (size,)."""
+
+
+class BackendState(IntEnum):
+    """``enum lb_backend_state`` of ``ebpf/types.h``: all that the program needs to know of a backend's condition."""
+
+    ABSENT = 0
+    UP = 1
+    DRAINING = 2
+    DOWN = 3
+
+
+def reference(backend_id: int, generation: int) -> int:
+    """What slots and flows carry."""
+    return backend_id | generation << 16
+
+
+def id_of(ref: int) -> int:
+    """The backend id in a reference."""
+    return ref & 0xFFFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceRow:
+    """An interface that is balanced on; ``mac`` is 6 bytes."""
+
+    mac: bytes
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ServiceKey:
+    """One (VIP, port, protocol)."""
+
+    vip: IPv4Address
+    port: int
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRow:
+    """The index of a service's counters (from 1), and its pool."""
+
+    id: int
+    pool_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRow:
+    """Where a pool's slots lie, and the hash of its name."""
+
+    identity: int
+    base: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendRow:
+    """A real server. ``mac`` is ``None`` until it was confirmed."""
+
+    generation: int
+    identity: int
+    address: IPv4Address
+    state: BackendState
+    mac: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """All of it, keyed by ifindex, VIP (to the ifindex that owns it), service key, pool id and backend id (both from 1).
+
+    ``retired`` holds the last generation of each backend id that is free now."""
+
+    interfaces: Mapping[int, InterfaceRow] = field(default_factory=dict)
+    vips: Mapping[IPv4Address, int] = field(default_factory=dict)
+    services: Mapping[ServiceKey, ServiceRow] = field(default_factory=dict)
+    pools: Mapping[int, PoolRow] = field(default_factory=dict)
+    backends: Mapping[int, BackendRow] = field(default_factory=dict)
+    slots: Mapping[int, Slots] = field(default_factory=dict)
+    retired: Mapping[int, int] = field(default_factory=dict)
+
+    def reference(self, backend_id: int) -> int:
+        """The reference to a backend of these tables."""
+        return reference(backend_id, self.backends[backend_id].generation)

@@ -1,0 +1,120 @@
+"""From object file to kernel: maps opened or made, programs loaded, everything pinned on a bpffs.
+
+The pin directory holds ``<map>@<layout id>`` for every map, ``lb_ingress`` (the program behind the links) and
+``link@<ifindex>``. They outlive the process: forwarding needs no daemon. (A bpffs refuses names with a dot.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lbctl.dataplane import bpf
+from lbctl.dataplane.layout import MAPS, MapSpec
+from lbctl.dataplane.objectfile import ObjectFile
+from lbctl.errors import LayoutError, SystemRequirementError
+
+INGRESS = "lb_ingress"
+CLOCK = "lb_clock"
+LINK_PREFIX = "link@"
+_BPFFS_MAGIC = 0xCAFE4A11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Descriptors of all maps and programs; ``adopted`` names the maps that were found pinned."""
+
+    maps: Mapping[str, int]
+    programs: Mapping[str, int]
+    adopted: frozenset[str]
+
+
+def prepare_pins(pins: Path) -> None:
+    """Make the pin directory; refuses a path that is not on a bpffs, where pins could not outlive the daemon."""
+    with contextlib.suppress(FileExistsError):
+        _nearest(pins)
+        pins.mkdir(parents=True, mode=0o700)
+    if filesystem_magic(pins) != _BPFFS_MAGIC:
+        raise SystemRequirementError(
+            f"{pins} is not on a BPF file system",
+            hint="mount it with: mount -t bpf bpf /sys/fs/bpf (and do not start lbctl by `ip netns exec`, which hides it)",
+        )
+
+
+def _nearest(path: Path) -> None:
+    """Refuse before anything is made: the nearest existing parent must be a bpffs already."""
+    parent = next(directory for directory in (path, *path.parents) if directory.exists())
+    if filesystem_magic(parent) != _BPFFS_MAGIC:
+        raise SystemRequirementError(
+            f"{path} is not on a BPF file system ({parent} is not)",
+            hint="mount it with: mount -t bpf bpf /sys/fs/bpf (and do not start lbctl by `ip netns exec`, which hides it)",
+        )
+
+
+def filesystem_magic(path: Path) -> int:
+    """``f_type`` of statfs(2), its first machine word."""
+    buffer = ctypes.create_string_buffer(256)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statfs(os.fsencode(path), buffer):
+        raise SystemRequirementError(f"{path}: {os.strerror(ctypes.get_errno())}")
+    return int.from_bytes(buffer.raw[:8], "little")
+
+
+def load(source: ObjectFile, pins: Path) -> Loaded:
+    """Open or create every map, load every program. Nothing is attached, and the running program is not touched."""
+    maps, adopted = {}, set()
+    for name, spec in MAPS.items():
+        maps[name], was_pinned = open_map(name, spec, pins)
+        if was_pinned:
+            adopted.add(name)
+    programs = {name: bpf.load_xdp(name, program.linked(maps)) for name, program in source.programs.items()}
+    return Loaded(maps=maps, programs=programs, adopted=frozenset(adopted))
+
+
+def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
+    """A map's descriptor, and whether it was pinned already with this very layout."""
+    path = pins / f"{name}@{spec.layout_id}"
+    if path.exists():
+        descriptor = bpf.open_pin(path)
+        _check(descriptor, spec, path)
+        return descriptor, True
+    descriptor = bpf.create_map(
+        name,
+        type=spec.type,
+        key_size=spec.key.itemsize,
+        value_size=spec.value.itemsize,
+        max_entries=spec.max_entries,
+        flags=spec.flags,
+    )
+    bpf.pin(descriptor, path)
+    return descriptor, False
+
+
+def _check(descriptor: int, spec: MapSpec, path: Path) -> None:
+    """A pin's name promises a layout; the kernel knows."""
+    info = bpf.map_info(descriptor)
+    found = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
+    if found != (spec.type, spec.key.itemsize, spec.value.itemsize, spec.max_entries, spec.flags):
+        raise LayoutError(
+            f"{path} is not the map its name says", hint="remove it, or run `lbctl detach`, and start again"
+        )
+
+
+def pin_program(descriptor: int, pins: Path) -> None:
+    """Give the running program its name, in place of its predecessor's."""
+    fresh = pins / f"{INGRESS}@next"
+    fresh.unlink(missing_ok=True)
+    bpf.pin(descriptor, fresh)
+    fresh.rename(pins / INGRESS)
+
+
+def left_over_maps(pins: Path) -> Iterator[Path]:
+    """Pins of maps whose layout is no longer in use."""
+    current = {f"{name}@{spec.layout_id}" for name, spec in MAPS.items()}
+    for path in pins.iterdir():
+        if path.name.startswith("lb_") and path.name not in current and not path.name.startswith(INGRESS):
+            yield path

@@ -1,0 +1,94 @@
+"""Typed access to one map: single entries, whole tables in batches, and memory that user space shares with the program."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbctl.dataplane import bpf
+from lbctl.dataplane.layout import MapSpec
+
+BATCH = 16_384
+
+
+class HashMap:
+    """A hash map's entries. Keys and values are 1-element arrays, or n-element arrays in batches, of the spec's dtypes."""
+
+    def __init__(self, fd: int, spec: MapSpec) -> None:
+        self._fd = fd
+        self._spec = spec
+
+    def set(self, key: tuple[Any, ...] | int, value: tuple[Any, ...] | int) -> None:
+        """Write one entry."""
+        bpf.update(self._fd, np.array([key], self._spec.key), np.array([value], self._spec.value))
+
+    def set_all(self, keys: NDArray[Any], values: NDArray[Any]) -> None:
+        """Write many entries."""
+        bpf.update_batch(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
+
+    def get(self, key: tuple[Any, ...] | int) -> NDArray[Any] | None:
+        """One entry's value, shape (1,), or ``None``."""
+        value = np.zeros(1, self._spec.value)
+        return value if bpf.lookup(self._fd, np.array([key], self._spec.key), value) else None
+
+    def remove(self, key: tuple[Any, ...] | int) -> None:
+        """Delete one entry; none is no fault."""
+        bpf.delete(self._fd, np.array([key], self._spec.key))
+
+    def remove_all(self, keys: NDArray[Any]) -> None:
+        """Delete many entries."""
+        if len(keys):
+            bpf.delete_batch(self._fd, np.ascontiguousarray(keys))
+
+    def batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """All entries as (keys, values) arrays of equal length."""
+        cursor = np.zeros(2, np.uint64)
+        size = min(BATCH, max(self._spec.max_entries, 1))
+        first = True
+        while True:
+            keys, values = np.zeros(size, self._spec.key), np.zeros(size, self._spec.value)
+            count = bpf.lookup_batch(self._fd, keys, values, cursor=cursor, first=first)
+            first = False
+            found = count if count >= 0 else -1 - count
+            if found:
+                yield keys[:found], values[:found]
+            if count < 0:
+                return
+
+
+class PerCpuArray:
+    """Counters that the program keeps for each CPU."""
+
+    def __init__(self, fd: int, spec: MapSpec) -> None:
+        self._fd = fd
+        self._spec = spec
+        self._buffer = np.zeros(possible_cpus(), spec.value)
+
+    def total(self, index: int) -> dict[str, int]:
+        """The fields of one row, summed over the CPUs."""
+        bpf.lookup(self._fd, np.array([index], self._spec.key), self._buffer)
+        return {name: int(self._buffer[name].sum()) for name in self._spec.value.names or ()}
+
+    def clear(self, index: int) -> None:
+        """Zero one row."""
+        bpf.update(self._fd, np.array([index], self._spec.key), np.zeros_like(self._buffer))
+
+
+def possible_cpus() -> int:
+    """How many CPUs the kernel keeps per-CPU values for: the last number of a list such as ``0-3`` or ``0,2-5``, plus one."""
+    text = Path("/sys/devices/system/cpu/possible").read_text()
+    return int(text.replace(",", "-").split("-")[-1]) + 1
+
+
+def shared_array(fd: int, spec: MapSpec) -> NDArray[Any]:
+    """An mmapable array as the program sees it, shape (max_entries,). A store to one aligned word is atomic and needs no
+    system call. Array values lie 8 bytes apart at least: a 4-byte value gets a view that skips the padding."""
+    stride = -(-spec.value.itemsize // 8) * 8
+    length = -(-spec.max_entries * stride // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    return np.ndarray((spec.max_entries,), spec.value, memory, strides=(stride,))

@@ -1,0 +1,100 @@
+"""What the build child made: bytecode with map references, and the compiler's view of every map."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lbctl.dataplane import layout
+from lbctl.errors import KernelError, SystemRequirementError
+
+DISTRIBUTION_PYTHON = "/usr/bin/python3"
+BUILD_TIMEOUT_S = 60.0
+_BUILD = Path(__file__).with_name("build.py")
+_INSTRUCTION_BYTES = 8
+_PSEUDO_MAP_FD = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One function's bytecode; ``references`` are (instruction index, map name)."""
+
+    name: str
+    code: bytes
+    references: tuple[tuple[int, str], ...]
+
+    def linked(self, descriptors: Mapping[str, int]) -> bytes:
+        """The bytecode with each map reference replaced by the descriptor of our own map."""
+        code = bytearray(self.code)
+        for index, name in self.references:
+            at = index * _INSTRUCTION_BYTES
+            code[at + 1] = code[at + 1] & 0x0F | _PSEUDO_MAP_FD << 4
+            code[at + 4 : at + 8] = descriptors[name].to_bytes(4, "little")
+        return bytes(code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectFile:
+    """All programs, and how long the build took."""
+
+    programs: Mapping[str, Program]
+    build_s: float
+
+
+def source_directory() -> Path:
+    """Where ``lb.c`` lies: beside the package in a checkout, or under the environment's ``share`` when installed."""
+    candidates = (Path(__file__).parents[2] / "ebpf", Path(sys.prefix) / "share" / "lbctl" / "ebpf")
+    for directory in candidates:
+        if (directory / "lb.c").is_file():
+            return directory
+    raise SystemRequirementError(
+        f"the data plane's source lb.c is in neither {candidates[0]} nor {candidates[1]}", hint="install lbctl again"
+    )
+
+
+def compile_source(source: Path | None = None, *, defines: Mapping[str, int] | None = None) -> ObjectFile:
+    """Run the build child on ``lb.c`` (or another source that includes it) and verify what it made against `layout`.
+
+    ``defines`` are preprocessor macros. Errors: `SystemRequirementError` (bcc is missing), `KernelError` (the source does
+    not compile), `LayoutError`."""
+    started = time.monotonic()
+    directory = source_directory()
+    argv = [DISTRIBUTION_PYTHON, "-I", str(_BUILD), str(directory / "kshim"), str(source or directory / "lb.c")]
+    argv += [f"-D{name}={value}" for name, value in (defines or {}).items()]
+    made: dict[str, Any] = json.loads(_run(argv))
+    layout.verify(made["maps"])
+    programs = {name: _program(name, parts) for name, parts in made["programs"].items()}
+    return ObjectFile(programs=programs, build_s=time.monotonic() - started)
+
+
+def _run(argv: list[str]) -> bytes:
+    """The child's standard output; its failures as errors of ours."""
+    try:
+        child = subprocess.run(argv, capture_output=True, timeout=BUILD_TIMEOUT_S, check=False)
+    except FileNotFoundError as error:
+        raise SystemRequirementError(f"{argv[0]} is missing", hint="apt-get install python3-bpfcc") from error
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(f"compiling the data plane took more than {BUILD_TIMEOUT_S:.0f} s") from error
+    if child.returncode:
+        raise _build_failure(child.stderr.decode(errors="replace"))
+    return child.stdout
+
+
+def _program(name: str, parts: Mapping[str, Any]) -> Program:
+    references = tuple((int(index), str(map_name)) for index, map_name in parts["maps"])
+    return Program(name=name, code=bytes.fromhex(parts["code"]), references=references)
+
+
+def _build_failure(stderr: str) -> SystemRequirementError | KernelError:
+    if "No module named 'bcc'" in stderr:
+        return SystemRequirementError(
+            f"{DISTRIBUTION_PYTHON} has no bcc",
+            hint="apt-get install python3-bpfcc (the name on PyPI is another package)",
+        )
+    return KernelError(f"the data plane does not compile:\n{stderr.strip()}")

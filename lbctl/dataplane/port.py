@@ -1,0 +1,128 @@
+"""What the controller needs of the kernel's BPF side. `kernel.KernelDataplane` is the real one, `fake` its twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from lbctl.core.model import AttachMode
+from lbctl.core.model import Protocol as Transport
+from lbctl.core.plan import Step
+from lbctl.core.tables import Tables
+
+
+class AttachedMode(StrEnum):
+    """How an interface's program runs."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """An interface with the program on it; ``fallback_reason`` says why native mode was not to be had."""
+
+    ifindex: int
+    mode: AttachedMode
+    fallback_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Counters since the maps were made. ``returned`` counts packets that a backend sent back instead of accepting."""
+
+    packets: int = 0
+    bytes: int = 0
+    connections: int = 0
+    returned: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Packets and bytes by the reason's name; traffic by service id and by backend id."""
+
+    reasons: Mapping[str, Traffic]
+    services: Mapping[int, Traffic]
+    backends: Mapping[int, Traffic]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleLimits:
+    """After how many idle seconds a flow ends: by service id while it is open, then after FIN, then after RST."""
+
+    open_s: Mapping[int, float] = field(default_factory=dict)
+    default_s: float = 3600.0
+    closing_s: float = 120.0
+    reset_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What one sweep over the flow tables found and did. ``flows`` counts live ones by backend reference, ``vips`` by VIP."""
+
+    flows: Mapping[int, int]
+    vips: Mapping[IPv4Address, int]
+    expired: int
+    capacity: int
+
+    @property
+    def total(self) -> int:
+        """Live flows."""
+        return sum(self.flows.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowEntry:
+    """One live flow; ``idle_s`` since the client's last packet, ``state`` as in ``enum lb_flow_state``."""
+
+    protocol: Transport
+    client: IPv4Address
+    client_port: int
+    vip: IPv4Address
+    vip_port: int
+    backend: int
+    idle_s: float
+    state: str
+
+
+class Dataplane(Protocol):
+    """The BPF side of the kernel. One writer at a time; methods raise `KernelError`."""
+
+    def read(self) -> Tables:
+        """What the kernel holds now."""
+        ...
+
+    def write(self, step: Step) -> None:
+        """Carry out one step of a plan."""
+        ...
+
+    def seal(self) -> int:
+        """Count one complete write; returns the new generation number."""
+        ...
+
+    def counters(self, *, services: Sequence[int], backends: Sequence[int]) -> Counters:
+        """The counters of all reasons and of the given ids."""
+        ...
+
+    def sweep(self, limits: IdleLimits) -> Sweep:
+        """Delete idle flows, and those whose backend is no more; count the others."""
+        ...
+
+    def flows(self, *, limit: int) -> Sequence[FlowEntry]:
+        """At most ``limit`` live flows, in no order."""
+        ...
+
+    def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
+        """Put the program on an interface, or behind the link that is there already."""
+        ...
+
+    def detach_others(self, keep: frozenset[int]) -> None:
+        """Take the program off every interface that is not to be kept."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """Kernel memory that the maps take."""
+        ...

@@ -1,0 +1,111 @@
+"""Between the rows of `lbctl.core.tables` and the entries of the maps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbctl.core.model import Protocol
+from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, PoolRow, ServiceKey
+from lbctl.dataplane.layout import FILTER_WORDS, SERVICE_PROBES
+
+_MAC_BYTES = 6
+_MAC_MASK = (1 << 48) - 1
+_PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+
+
+def mac_word(mac: bytes | None) -> int:
+    """A MAC's six bytes as they stand in a frame, as the low 48 bits of a word; ``None`` is 0."""
+    return int.from_bytes(mac or b"", "little")
+
+
+def mac_bytes(word: int) -> bytes | None:
+    """The reverse of `mac_word`."""
+    mac = (word & _MAC_MASK).to_bytes(_MAC_BYTES, "little")
+    return mac if any(mac) else None
+
+
+def link_word(row: BackendRow) -> int:
+    """``struct backend.link``: MAC and generation."""
+    return mac_word(row.mac) | row.generation << 48
+
+
+def backend_row(entry: Any) -> BackendRow:
+    """A row from one element of the shared array."""
+    link = int(entry["link"])
+    return BackendRow(
+        generation=link >> 48,
+        identity=int(entry["identity"]),
+        address=IPv4Address(int(entry["address"])),
+        state=BackendState(int(entry["state"])),
+        mac=mac_bytes(link),
+    )
+
+
+def table_word(row: PoolRow) -> int:
+    """``struct pool.table``: base and size."""
+    return row.base | row.size << 32
+
+
+def pool_row(entry: Any) -> PoolRow:
+    """A row from one element of the shared array."""
+    table = int(entry["table"])
+    return PoolRow(identity=int(entry["identity"]), base=table & 0xFFFFFFFF, size=table >> 32)
+
+
+def interface_entry(ifindex: int, row: InterfaceRow) -> tuple[int, int, int]:
+    """``struct interface``."""
+    return mac_word(row.mac), ifindex, int(row.address)
+
+
+def interface_row(entry: Any) -> InterfaceRow:
+    """A row from one entry."""
+    return InterfaceRow(mac=mac_bytes(int(entry["mac"])) or bytes(6), address=IPv4Address(int(entry["address"])))
+
+
+def service_word(key: ServiceKey) -> int:
+    """``struct service.key``: VIP, port, protocol and a zero as they lie in memory."""
+    port = key.port.to_bytes(2, "big")
+    return int.from_bytes(key.vip.packed + port + bytes((key.protocol.number, 0)), "little")
+
+
+def service_key(word: int) -> ServiceKey:
+    """The reverse of `service_word`."""
+    raw = word.to_bytes(8, "little")
+    protocol = _PROTOCOLS[raw[6]]
+    return ServiceKey(vip=IPv4Address(raw[:4]), port=int.from_bytes(raw[4:6], "big"), protocol=protocol)
+
+
+def service_home(word: int) -> int:
+    """The first row that may hold a key: ``hash_service`` of ``ebpf/hash.h``."""
+    return (((word ^ word >> 32) & 0xFFFFFFFF) * 0x9E3779B1 & 0xFFFFFFFF) >> 17
+
+
+def service_place(words: NDArray[np.uint64], word: int) -> int | None:
+    """The row that holds a key among all rows' keys, else the first free one of those that may, else ``None``."""
+    home = service_home(word)
+    candidates = [(home + probe) % len(words) for probe in range(SERVICE_PROBES)]
+    holding = [row for row in candidates if int(words[row]) == word]
+    free = [row for row in candidates if not words[row]]
+    return next(iter(holding + free), None)
+
+
+def filter_bit(vip: IPv4Address) -> tuple[int, int]:
+    """(word, bit) of an address in ``lb_vip_filter``: ``hash_address`` of ``ebpf/hash.h``, over the address as it lies in
+    memory."""
+    in_memory = int.from_bytes(vip.packed, "little")
+    bit = ((in_memory * 0x9E3779B1) & 0xFFFFFFFF) >> 16
+    return bit >> 6, bit & 63
+
+
+def filter_words(vips: Iterable[IPv4Address]) -> NDArray[np.uint64]:
+    """The whole filter for a set of VIPs; shape (FILTER_WORDS,)."""
+    words = np.zeros(FILTER_WORDS, np.uint64)
+    for vip in vips:
+        word, bit = filter_bit(vip)
+        words[word] |= np.uint64(1 << bit)
+    return words

@@ -1,0 +1,63 @@
+"""Which flows have ended: pure functions over the arrays that a batched look-up returns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbctl.dataplane.layout import SERVICES, FlowState
+from lbctl.dataplane.port import IdleLimits
+
+
+def limits_in_ticks(limits: IdleLimits, hz: int) -> NDArray[np.int64]:
+    """Idle limits in jiffies, indexed by (flow state, service id); shape (3, SERVICES)."""
+    table = np.full((len(FlowState), SERVICES), limits.default_s * hz, np.int64)
+    for service, seconds in limits.open_s.items():
+        table[FlowState.OPEN, service] = seconds * hz
+    table[FlowState.CLOSING] = np.minimum(table[FlowState.OPEN], int(limits.closing_s * hz))
+    table[FlowState.RESET] = np.minimum(table[FlowState.OPEN], int(limits.reset_s * hz))
+    return table
+
+
+def idle_ticks(flows: NDArray[Any], now: int) -> NDArray[np.int32]:
+    """Jiffies since each flow's last packet; shape (n,). Jiffies wrap (first 5 minutes after boot), hence signed
+    differences; a flow touched after ``now`` was read is 0 old."""
+    ages = (np.uint32(now & 0xFFFFFFFF) - flows["last_seen"]).astype(np.uint32).view(np.int32)
+    return np.maximum(ages, np.int32(0))
+
+
+def find_ended(
+    flows: NDArray[Any],
+    *,
+    now: int,
+    limits: NDArray[np.int64],
+    live: NDArray[np.bool_],
+    generations: NDArray[np.uint32],
+) -> NDArray[np.bool_]:
+    """Which flows are idle for longer than their limit, or refer to a backend that is gone; shape (n,).
+
+    ``live`` and ``generations`` are indexed by backend id."""
+    states = np.minimum(flows["state"], len(FlowState) - 1)
+    services = np.minimum(flows["service"], SERVICES - 1)
+    is_idle = idle_ticks(flows, now) > limits[states, services]
+    ids = np.minimum(flows["backend"] & 0xFFFF, len(live) - 1)
+    is_orphan = ~live[ids] | (generations[ids] != flows["backend"] >> 16)
+    ended: NDArray[np.bool_] = is_idle | is_orphan
+    return ended
+
+
+def count_by_backend(flows: NDArray[Any]) -> Mapping[int, int]:
+    """Flows by backend reference."""
+    references, counts = np.unique(flows["backend"], return_counts=True)
+    return Counter(dict(zip(references.tolist(), counts.tolist(), strict=True)))
+
+
+def count_by_vip(keys: NDArray[Any]) -> Mapping[IPv4Address, int]:
+    """Flows by VIP."""
+    vips, counts = np.unique(keys["vip"], return_counts=True)
+    return Counter({IPv4Address(vip): count for vip, count in zip(vips.tolist(), counts.tolist(), strict=True)})

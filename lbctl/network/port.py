@@ -1,0 +1,107 @@
+"""What the controller needs of the kernel's network side. `lbctl.network.kernel` is the real one, `fake` its twin."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A network interface as the kernel has it."""
+
+    ifindex: int
+    name: str
+    mac: bytes
+    addresses: tuple[IPv4Interface, ...]
+    is_up: bool
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A neighbour entry as the kernel tells it. ``mac`` is the link-layer address (6 bytes), ``None`` while resolving
+    and once failed: who needs the last one keeps it. ``usable`` is true for REACHABLE, STALE, DELAY, PROBE and
+    PERMANENT; ``state`` is the kernel's name for it, in lower case."""
+
+    ifindex: int
+    address: IPv4Address
+    mac: bytes | None
+    usable: bool
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighbourChanged:
+    """A neighbour entry was created, changed or deleted (then ``mac`` is ``None`` and ``state`` is ``"deleted"``)."""
+
+    neighbour: Neighbour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChanged:
+    """An interface went up or down, changed its MAC or its addresses, or vanished (``link`` is ``None``)."""
+
+    ifindex: int
+    link: Link | None
+
+
+NetworkEvent = NeighbourChanged | LinkChanged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePath:
+    """The policy route by which the director's own probe reaches a VIP *on one backend*: packets that carry ``mark``
+    and go to one of ``vips`` leave by ``ifindex`` via the backend's real address."""
+
+    mark: int
+    vips: frozenset[IPv4Address]
+    via: IPv4Address
+    ifindex: int
+
+
+class Network(Protocol):
+    """The network side of the kernel, in the namespace the process is in. Methods raise `NetworkError`."""
+
+    async def link(self, name: str) -> Link:
+        """The interface of that name; `NetworkError` (naming it, and the ones that exist) if there is none."""
+        ...
+
+    def events(self) -> AsyncIterator[NetworkEvent]:
+        """Changes from now on, the current neighbours first (of any address, managed or not). Survives a netlink
+        overrun (ENOBUFS) by dumping anew."""
+        ...
+
+    async def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
+        """The IPv4 neighbour entries of an interface."""
+        ...
+
+    async def manage_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+        """Install ``managed extern_learn``: the kernel resolves it at once and keeps it fresh, a silent change of MAC
+        is found within a second, and the entry returns after the link was down. An operator's permanent entry is left
+        alone. Idempotent."""
+        ...
+
+    async def release_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+        """Delete a managed entry. Idempotent."""
+        ...
+
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
+        """Make the policy rules and routes that lbctl owns exactly these: add what is missing, remove what is left over
+        (also from an earlier run), touch nothing else. Idempotent. To be repeated when a link came up: the kernel drops
+        the routes of one that goes down (its paths are unreachable meanwhile)."""
+        ...
+
+    async def announce(self, link: Link, vip: IPv4Address) -> None:
+        """Send one gratuitous ARP for the VIP with the link's MAC."""
+        ...
+
+    async def find_duplicate(self, link: Link, vip: IPv4Address) -> bytes | None:
+        """RFC 5227 ARP probe: the MAC of a station that already answers for the VIP, or ``None`` after the wait."""
+        ...
+
+    async def close(self) -> None:
+        """Release sockets. Leaves neighbours and routes in place."""
+        ...

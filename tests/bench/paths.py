@@ -1,0 +1,59 @@
+"""The packets of the benchmark: for each path a packet, how the next repeat's packet differs, and what must be counted."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from lbctl.dataplane.layout import Reason
+
+VIP = IPv4Address("192.0.2.100")
+FOREIGN = IPv4Address("198.51.100.7")
+CLIENT = IPv4Address("10.0.0.1")
+PORT = 104
+UDP_PORT = 514
+OWN_MAC = bytes.fromhex("02000202000a")
+SYN, ACK = 0x02, 0x10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """``address_step`` and ``port_step`` are added (as the words lie in memory) before each repeat."""
+
+    name: str
+    protocol: str
+    reason: Reason
+    flags: int = ACK
+    destination: IPv4Address = VIP
+    address_step: int = 0
+    port_step: int = 0
+    flows: int = 0
+    repeats: int = 200_000
+
+    def packet(self, client: IPv4Address = CLIENT, client_port: int = 40_000) -> bytes:
+        """The frame as a client would send it, 20 bytes of transport header, then the two steps."""
+        port = PORT if self.protocol == "tcp" else UDP_PORT
+        transport = self._tcp(client_port, port) if self.protocol == "tcp" else self._udp(client_port, port)
+        number = 6 if self.protocol == "tcp" else 17
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(transport), 0, 0x4000, 64, number, 0)
+        ethernet = bytes(12) + b"\x08\x00"
+        steps = struct.pack("<II", self.address_step, self.port_step)
+        return ethernet + ip + client.packed + self.destination.packed + transport + steps
+
+    def _tcp(self, source: int, destination: int) -> bytes:
+        return struct.pack(">HHIIBBHHH", source, destination, 1, 1, 0x50, self.flags, 65535, 0, 0)
+
+    @staticmethod
+    def _udp(source: int, destination: int) -> bytes:
+        return struct.pack(">HHHH", source, destination, 20, 0) + bytes(12)
+
+
+PATHS = (
+    Path(name="tcp4 established", protocol="tcp", reason=Reason.ESTABLISHED, flows=1),
+    Path(name="tcp4 first ack", protocol="tcp", reason=Reason.FIRST_ACK, port_step=1, repeats=500),
+    Path(name="tcp4 syn", protocol="tcp", reason=Reason.SYN, flags=SYN, address_step=1),
+    Path(name="udp4 established", protocol="udp", reason=Reason.UDP_ESTABLISHED, flows=1),
+    Path(name="not a vip", protocol="tcp", reason=Reason.NOT_VIP, destination=FOREIGN),
+    Path(name="tcp4 64k flows", protocol="tcp", reason=Reason.ESTABLISHED, port_step=1, flows=65_536),
+)
