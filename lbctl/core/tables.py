@@ -89,7 +89,7 @@ class BackendRow:
 class Tables:
     """All of it, keyed by ifindex, VIP (to the ifindex that owns it), service key, pool id and backend id (both from 1).
 
-    ``retired`` holds the last generation of each backend id that is free now."""
+    ``freed`` holds the last generation of each backend id that is free now."""
 
     interfaces: Mapping[int, InterfaceRow] = field(default_factory=dict)
     vips: Mapping[IPv4Address, int] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Tables:
     pools: Mapping[int, PoolRow] = field(default_factory=dict)
     backends: Mapping[int, BackendRow] = field(default_factory=dict)
     slots: Mapping[int, Slots] = field(default_factory=dict)
-    retired: Mapping[int, int] = field(default_factory=dict)
+    freed: Mapping[int, int] = field(default_factory=dict)
 
     def reference(self, backend_id: int) -> int:
         """The reference to a backend of these tables."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lbctl.core.ids import FREE
 from lbctl.core.model import AttachMode
 from lbctl.core.model import Protocol as Transport
 from lbctl.core.plan import SetBackend, SetInterface, SetPool, SetService, SetSlots, SetVip, Step
@@ -51,7 +52,7 @@ class KernelDataplane:
         """What the kernel holds now."""
         pools = {int(i): rows.pool_row(self._pools[i]) for i in np.flatnonzero(self._pools["identity"])}
         live = np.flatnonzero(self._backends["state"])
-        retired = np.flatnonzero((self._backends["state"] == 0) & (self._backends["link"] >> np.uint64(48) != 0))
+        freed = np.flatnonzero((self._backends["state"] == 0) & (self._backends["link"] >> np.uint64(48) != 0))
         return Tables(
             interfaces=self._read_interfaces(),
             vips=self._read_vips(),
@@ -59,12 +60,13 @@ class KernelDataplane:
             pools=pools,
             backends={int(i): rows.backend_row(self._backends[i]) for i in live},
             slots={i: self._slots[pool.base : pool.base + pool.size].copy() for i, pool in pools.items()},
-            retired={int(i): int(self._backends[i]["link"]) >> 48 for i in retired},
+            freed={int(i): int(self._backends[i]["link"]) >> 48 for i in freed},
         )
 
     def _read_interfaces(self) -> Mapping[int, InterfaceRow]:
-        entries = (self._hashes["lb_interfaces"].get(index) for index in range(INTERFACES))
-        found = [entry[0] for entry in entries if entry is not None and entry[0]["ifindex"]]
+        found = [
+            entry for _, batch in self._hashes["lb_interfaces"].batches() for entry in batch[batch["ifindex"] != 0]
+        ]
         return {int(entry["ifindex"]): rows.interface_row(entry) for entry in found}
 
     def _read_services(self) -> Mapping[ServiceKey, ServiceRow]:
@@ -129,6 +131,7 @@ class KernelDataplane:
         if step.after is None:
             entry["state"] = BackendState.ABSENT
             entry["link"] = (step.before.generation if step.before else 0) << 48
+            entry["identity"] = FREE
             return
         if step.before is None or step.before.generation != step.after.generation:
             self._begin_backend(step.backend_id, step.after)
@@ -142,12 +145,19 @@ class KernelDataplane:
         entry["identity"] = row.identity
         self._stats["lb_backend_stats"].clear(backend_id)
 
+    def generation(self) -> int:
+        """How many complete writes there were since the maps were made, by this daemon and those before it."""
+        return self._globals()[1]
+
     def seal(self) -> int:
         """Count one complete write; returns the new generation number."""
-        found = self._hashes["lb_globals"].get(0)
-        seed, generation = (int(found[0]["seed"]), int(found[0]["generation"])) if found is not None else (0, 0)
+        seed, generation = self._globals()
         self._hashes["lb_globals"].set(0, (seed, generation + 1))
         return generation + 1
+
+    def _globals(self) -> tuple[int, int]:
+        found = self._hashes["lb_globals"].get(0)
+        return (int(found[0]["seed"]), int(found[0]["generation"])) if found is not None else (0, 0)
 
     # Counters and flows ----------------------------------------------------------------------------------------------
 
@@ -242,6 +252,24 @@ class KernelDataplane:
 
 
 _PER_CPU = ("lb_reasons", "lb_service_stats", "lb_backend_stats")
+
+
+def pinned_vips(pins: Path) -> frozenset[IPv4Address]:
+    """The VIPs that an earlier daemon left active; none if its tables are of another layout."""
+    path = loader.pin_path("lb_vips", MAPS["lb_vips"], pins)
+    if not path.exists():
+        return frozenset()
+    keys = [batch for batch, _ in HashMap(bpf.open_pin(path), MAPS["lb_vips"]).batches()]
+    return frozenset(IPv4Address(vip) for batch in keys for vip in batch.tolist())
+
+
+def pinned_backends(pins: Path) -> frozenset[IPv4Address]:
+    """The addresses of the backends that an earlier daemon left; none if its tables are of another layout."""
+    path = loader.pin_path("lb_backends", MAPS["lb_backends"], pins)
+    if not path.exists():
+        return frozenset()
+    rows_there = shared_array(bpf.open_pin(path), MAPS["lb_backends"])
+    return frozenset(IPv4Address(address) for address in rows_there["address"][rows_there["state"] != 0].tolist())
 
 
 def _add(totals: dict[_K, int], counts: Mapping[_K, int]) -> None:

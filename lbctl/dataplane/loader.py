@@ -77,7 +77,7 @@ def load(source: ObjectFile, pins: Path) -> Loaded:
 
 def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
     """A map's descriptor, and whether it was pinned already with this very layout."""
-    path = pins / f"{name}@{spec.layout_id}"
+    path = pin_path(name, spec, pins)
     if path.exists():
         descriptor = bpf.open_pin(path)
         _check(descriptor, spec, path)
@@ -92,6 +92,11 @@ def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
     )
     bpf.pin(descriptor, path)
     return descriptor, False
+
+
+def pin_path(name: str, spec: MapSpec, pins: Path) -> Path:
+    """Where a map of this layout is pinned."""
+    return pins / f"{name}@{spec.layout_id}"
 
 
 def _check(descriptor: int, spec: MapSpec, path: Path) -> None:

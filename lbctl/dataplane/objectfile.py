@@ -58,32 +58,49 @@ def source_directory() -> Path:
     )
 
 
-def compile_source(source: Path | None = None, *, defines: Mapping[str, int] | None = None) -> ObjectFile:
-    """Run the build child on ``lb.c`` (or another source that includes it) and verify what it made against `layout`.
+class Build:
+    """The build child at work. Started early, it compiles while its parent does something else."""
 
-    ``defines`` are preprocessor macros. Errors: `SystemRequirementError` (bcc is missing), `KernelError` (the source does
-    not compile), `LayoutError`."""
-    started = time.monotonic()
+    def __init__(self, argv: list[str]) -> None:
+        self._started = time.monotonic()
+        try:
+            self._child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except FileNotFoundError as error:
+            raise SystemRequirementError(f"{argv[0]} is missing", hint="apt-get install python3-bpfcc") from error
+
+    def wait(self) -> ObjectFile:
+        """What it made, verified against `layout`. Errors: `SystemRequirementError` (bcc is missing), `KernelError` (the
+        source does not compile), `LayoutError`."""
+        try:
+            output, errors = self._child.communicate(timeout=BUILD_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            self.cancel()
+            raise KernelError(f"compiling the data plane took more than {BUILD_TIMEOUT_S:.0f} s") from error
+        if self._child.returncode:
+            raise _build_failure(errors.decode(errors="replace"))
+        made: dict[str, Any] = json.loads(output)
+        layout.verify(made["maps"])
+        programs = {name: _program(name, parts) for name, parts in made["programs"].items()}
+        return ObjectFile(programs=programs, build_s=time.monotonic() - self._started)
+
+    def cancel(self) -> None:
+        """End the child if it still runs."""
+        self._child.kill()
+        self._child.communicate()
+
+
+def start_build(source: Path | None = None, *, defines: Mapping[str, int] | None = None) -> Build:
+    """Start the build child on ``lb.c``, or on another source that includes it; ``defines`` are preprocessor macros."""
     directory = source_directory()
     argv = [DISTRIBUTION_PYTHON, "-I", str(_BUILD), str(directory / "kshim"), str(source or directory / "lb.c")]
-    argv += [f"-D{name}={value}" for name, value in (defines or {}).items()]
-    made: dict[str, Any] = json.loads(_run(argv))
-    layout.verify(made["maps"])
-    programs = {name: _program(name, parts) for name, parts in made["programs"].items()}
-    return ObjectFile(programs=programs, build_s=time.monotonic() - started)
+    return Build(argv + [f"-D{name}={value}" for name, value in (defines or {}).items()])
 
 
-def _run(argv: list[str]) -> bytes:
-    """The child's standard output; its failures as errors of ours."""
-    try:
-        child = subprocess.run(argv, capture_output=True, timeout=BUILD_TIMEOUT_S, check=False)
-    except FileNotFoundError as error:
-        raise SystemRequirementError(f"{argv[0]} is missing", hint="apt-get install python3-bpfcc") from error
-    except subprocess.TimeoutExpired as error:
-        raise KernelError(f"compiling the data plane took more than {BUILD_TIMEOUT_S:.0f} s") from error
-    if child.returncode:
-        raise _build_failure(child.stderr.decode(errors="replace"))
-    return child.stdout
+def compile_source(source: Path | None = None, *, defines: Mapping[str, int] | None = None) -> ObjectFile:
+    """`start_build` and wait."""
+    return start_build(source, defines=defines).wait()
 
 
 def _program(name: str, parts: Mapping[str, Any]) -> Program:

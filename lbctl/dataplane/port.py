@@ -99,6 +99,10 @@ class Dataplane(Protocol):
         """Carry out one step of a plan."""
         ...
 
+    def generation(self) -> int:
+        """How many complete writes there were since the maps were made, by this daemon and those before it."""
+        ...
+
     def seal(self) -> int:
         """Count one complete write; returns the new generation number."""
         ...

@@ -1,0 +1,71 @@
+# Everything a person or the continuous integration runs. `make` alone lists it.
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON := .venv/bin/python
+PREFIX := /opt/lbctl
+UNIT := /etc/systemd/system/lbctl.service
+UV ?= uv
+# More options for pytest, as in: make test ARGS='-k drain'
+ARGS ?=
+
+TESTS := tests/lint tests/unit tests/packets tests/netns tests/acceptance
+
+.PHONY: help root deps deps-lab venv lock check test long demo bench lab-up lab-down lab-shell install uninstall clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { sub(" .*", "", $$1); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "make $(MAKECMDGOALS): only root can do that"; \
+	    echo "  hint: sudo make $(MAKECMDGOALS)"; exit 1; } >&2
+
+# -- setting up -------------------------------------------------------------------------------------------------------
+
+deps: ## Debian packages that lbctl needs; starts and enables no service
+	@deploy/deps.sh runtime
+
+deps-lab: ## Debian packages that only demo, tests and bench need; likewise
+	@deploy/deps.sh lab
+
+venv: ## isolated environment for development in .venv, from the locks
+	@deploy/venv.sh .venv dev.txt --editable
+
+lock: ## resolve the dependencies anew (needs uv: make lock UV=/path/to/uv)
+	@deploy/locks/lock.sh $(UV)
+
+# -- showing that it works --------------------------------------------------------------------------------------------
+
+check: venv ## ruff, mypy, import and size rules; not root
+	@$(PYTHON) -m pytest tests/lint $(ARGS)
+
+test: root deps deps-lab venv ## the whole test suite, as continuous integration runs it
+	@$(PYTHON) -m pytest $(TESTS) --durations=15 $(ARGS)
+
+long: root deps deps-lab venv ## soaks, big fuzzing, long fault runs
+	@$(PYTHON) -m pytest $(TESTS) -m long --durations=0 $(ARGS)
+
+demo: root deps deps-lab venv ## real archives behind one address; figures in build/demo.json
+	@mkdir -p build
+	@$(PYTHON) -m lbctl.lab.demo
+
+bench: root deps deps-lab venv ## ns per packet by path; figures in build/bench.json
+	@mkdir -p build
+	@$(PYTHON) -m tests.bench
+
+lab-up lab-down lab-shell: root deps deps-lab venv ## a network of namespaces to play in; then lab-shell, lab-down
+	@.venv/bin/lbctl lab $(@:lab-%=%)
+
+# -- using it on this machine -----------------------------------------------------------------------------------------
+
+install: root deps ## lbctl in /opt/lbctl and a systemd unit, neither enabled nor started
+	@deploy/install.sh install $(PREFIX) $(UNIT)
+
+uninstall: root ## remove what `make install` made; keeps /etc/lbctl and /var/lib/lbctl
+	@deploy/install.sh uninstall $(PREFIX) $(UNIT)
+
+clean: ## remove what was built here
+	@rm -rf build .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find lbctl tests -name __pycache__ -type d -prune -exec rm -rf {} +

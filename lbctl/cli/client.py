@@ -1,0 +1,83 @@
+"""Talks to the daemon: HTTP over its Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from lbctl.daemon.models import Problem
+from lbctl.errors import DaemonUnreachableError, LbctlError, UsageError
+
+TIMEOUT_S = 15.0
+_Answer = TypeVar("_Answer", bound=BaseModel)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("lbctl", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+def get(path: Path, resource: str, answer: type[_Answer]) -> _Answer:
+    """Read a resource. `DaemonUnreachableError` if nobody answers, else the daemon's own error."""
+    return _request(path, "GET", resource, answer)
+
+
+def post(path: Path, resource: str, answer: type[_Answer]) -> _Answer:
+    """Make the daemon do something."""
+    return _request(path, "POST", resource, answer)
+
+
+def backend_resource(label: str, action: str) -> str:
+    """The resource of an action on ``POOL/BACKEND``."""
+    pool, separator, name = label.partition("/")
+    if not (pool and separator and name):
+        raise UsageError(f"{label!r} does not name a backend", hint="write POOL/BACKEND; `lbctl status` lists them")
+    return f"/v1/backends/{quote(pool, safe='')}/{quote(name, safe='')}/{action}"
+
+
+def _request(path: Path, method: str, resource: str, answer: type[_Answer]) -> _Answer:
+    connection = _UnixConnection(path)
+    try:
+        connection.request(method, resource)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(path, error) from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise _problem(response.status, body)
+    return answer.model_validate_json(body)
+
+
+def _unreachable(path: Path, error: Exception) -> DaemonUnreachableError:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return DaemonUnreachableError(
+            f"no lbctl daemon answers on {path}",
+            hint="start it: systemctl start lbctl; or name another socket with --socket. Forwarding does not depend on it.",
+        )
+    if isinstance(error, PermissionError):
+        return DaemonUnreachableError(f"you may not use {path}", hint="become root, or a member of the group lbctl")
+    return DaemonUnreachableError(
+        f"the daemon on {path} does not answer: {error}", hint="see its log: journalctl -u lbctl"
+    )
+
+
+def _problem(status: int, body: bytes) -> LbctlError:
+    try:
+        problem = Problem.model_validate_json(body)
+    except ValidationError:
+        return LbctlError(f"the daemon answered {status}: {body[:200].decode(errors='replace')}")
+    kind = UsageError if status < 500 else LbctlError
+    return kind(problem.message, hint=problem.hint)

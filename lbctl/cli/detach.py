@@ -1,0 +1,26 @@
+"""``lbctl detach``: the one command that stops forwarding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lbctl.cli.options import pins_option
+from lbctl.daemon.teardown import tear_down
+
+
+@click.command()
+@pins_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def detach(pins: Path, yes: bool) -> None:
+    """Take the data plane down. Every connection through the VIPs ends; the daemon must be stopped before.
+
+    Removes the program from its interfaces, and all of lbctl's pins, policy routes and neighbour entries.
+    """
+    if not yes:
+        click.confirm("Every connection through this director's VIPs will end. Go on?", abort=True)
+    links = tear_down(pins)
+    click.echo(
+        f"detached from {links} interface(s); nothing of lbctl is left in {pins}" if links else "nothing was attached"
+    )

@@ -1,0 +1,63 @@
+"""The ``lbctl`` command: a group whose commands are imported when they are called, so that each starts fast."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from lbctl import __version__
+from lbctl.errors import LbctlError
+
+_COMMANDS = {
+    "run": ("run", "Run the director in the foreground (what the service does)."),
+    "check": ("check", "Check a configuration file; needs neither root nor a daemon."),
+    "status": ("status", "Show services, backends and traffic."),
+    "drain": ("backends", "Give a backend no new connections; its live ones go on."),
+    "enable": ("backends", "End a drain."),
+    "flows": ("flows", "List live connections."),
+    "detach": ("detach", "Take the data plane down: traffic to the VIPs stops."),
+    "lab": ("lab", "A practice network on this machine: switch, director, backends, clients."),
+}
+
+
+class _Lazy(click.Group):
+    """Knows its commands by name; imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table, not of the alphabet."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, from its own module."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"lbctl.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lbctl")
+def cli() -> None:
+    """A layer-4 load balancer for imaging networks: XDP direct routing.
+
+    The director picks a backend for each new connection to a virtual address (VIP) and rewrites only MAC addresses;
+    the backend answers the client directly.
+    """
+
+
+def main(*args: Any) -> None:
+    """Run a command. Exit codes: 0 done, 1 it failed, 2 the configuration or the command line is wrong."""
+    try:
+        cli(*args)
+    except LbctlError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)

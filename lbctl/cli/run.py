@@ -1,0 +1,40 @@
+"""``lbctl run``: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from lbctl.cli.options import CONFIG, SOCKET, STATE, pins_option
+from lbctl.dataplane.objectfile import start_build
+from lbctl.errors import SystemRequirementError
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, show_default=True, help="What to run.")
+@pins_option
+@click.option(
+    "--socket", type=click.Path(path_type=Path), default=SOCKET, show_default=True, help="Control socket to create."
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    default=STATE,
+    show_default=True,
+    help="Directory for drains made by hand.",
+)
+@click.option("--debug", is_flag=True, help="Say more in the log.")
+def run(config: Path, pins: Path, socket: Path, state: Path, debug: bool) -> None:
+    """Run the director until SIGTERM. Forwarding goes on after that; `lbctl detach` ends it.
+
+    SIGHUP reads the configuration file again.
+    """
+    if os.geteuid() != 0:
+        raise SystemRequirementError("lbctl run needs root", hint="run it as root, or as the systemd service")
+    build = start_build()  # compiles while this process imports what it needs
+    from lbctl.daemon import app
+
+    app.set_up_logging(debug=debug)
+    app.run(app.Options(config=config, pins=pins, socket=socket, state=state, build=build))

@@ -1,0 +1,57 @@
+"""The types of the schema's fields: a parser that refuses with a hint, and what the reference page says they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from lbctl.config.addresses import parse_backend_address, parse_interface_address, parse_vip
+from lbctl.config.numbers import duration, parse_port, parse_ports, whole_number
+from lbctl.config.presets import PRESETS, CheckType
+from lbctl.config.words import (
+    one_of,
+    parse_ae_title,
+    parse_interface_name,
+    parse_name,
+    parse_preset,
+    refuse_check_to_come,
+    refuse_private_storage,
+)
+from lbctl.core.model import AttachMode, PoolKind, Protocol, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """What a type accepts, for the reference page."""
+
+    text: str
+
+
+Name = Annotated[str, BeforeValidator(parse_name), Takes("a name")]
+InterfaceName = Annotated[str, BeforeValidator(parse_interface_name), Takes("an interface name")]
+Vip = Annotated[IPv4Address, BeforeValidator(parse_vip), Takes("an IPv4 address")]
+BackendAddress = Annotated[IPv4Address, BeforeValidator(parse_backend_address), Takes("an IPv4 address")]
+InterfaceAddress = Annotated[IPv4Interface, BeforeValidator(parse_interface_address), Takes("address/prefix length")]
+Port = Annotated[int, BeforeValidator(parse_port), Takes("1 to 65535")]
+Ports = Annotated[tuple[int, ...], BeforeValidator(parse_ports), Takes("a list of ports, 1 to 65535")]
+Weight = Annotated[int, BeforeValidator(whole_number(0, 256)), Takes("0 to 256")]
+ProbeCount = Annotated[int, BeforeValidator(whole_number(1, 20, what=" probes")), Takes("1 to 20")]
+IdleTimeout = Annotated[float, BeforeValidator(duration("10s", "7d")), Takes("a duration, 10s to 7d")]
+CheckInterval = Annotated[float, BeforeValidator(duration("200ms", "10m")), Takes("a duration, 200ms to 10m")]
+CheckTimeout = Annotated[float, BeforeValidator(duration("50ms", "1m")), Takes("a duration, 50ms to 1m")]
+AgentInterval = Annotated[float, BeforeValidator(duration("100ms", "1m")), Takes("a duration, 100ms to 1m")]
+AgentTimeout = Annotated[float, BeforeValidator(duration("10ms", "30s")), Takes("a duration, 10ms to 30s")]
+AeTitle = Annotated[str, BeforeValidator(parse_ae_title), Takes("an AE title, 1 to 16 characters")]
+PresetName = Annotated[str, BeforeValidator(parse_preset), Takes(" | ".join(PRESETS))]
+ModeWord = Annotated[AttachMode, BeforeValidator(one_of(AttachMode)), Takes(" | ".join(AttachMode))]
+ProtocolWord = Annotated[Protocol, BeforeValidator(one_of(Protocol)), Takes(" | ".join(Protocol))]
+KindWord = Annotated[PoolKind, BeforeValidator(one_of(PoolKind)), Takes(" | ".join(PoolKind))]
+StorageWord = Annotated[
+    Storage, BeforeValidator(one_of(Storage, refuse=refuse_private_storage)), Takes(" | ".join(Storage))
+]
+CheckWord = Annotated[
+    CheckType, BeforeValidator(one_of(CheckType, refuse=refuse_check_to_come)), Takes(" | ".join(CheckType))
+]

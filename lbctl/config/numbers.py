@@ -1,0 +1,80 @@
+"""Numbers a file may hold: counts, ports, and durations, which always carry their unit."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from lbctl.config.mistakes import InvalidValueError, quoted, shown
+from lbctl.config.words import as_written
+
+
+def whole_number(low: int, high: int, *, what: str = "") -> Callable[[Any], int]:
+    """A parser of whole numbers from ``low`` to ``high``."""
+    allowed = f"write a whole number from {low} to {high}{what}"
+
+    def parse(value: Any) -> int:
+        if isinstance(value, str) and value.isdecimal():
+            raise InvalidValueError(f"{quoted(value)} is text, not a number", hint=f"remove the quotes; {allowed}")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidValueError(f"{as_written(value)} is not a whole number", hint=allowed)
+        if not low <= value <= high:
+            raise InvalidValueError(f"{value} is out of range", hint=allowed)
+        return value
+
+    return parse
+
+
+parse_port = whole_number(1, 65535)
+
+
+def parse_ports(value: Any) -> tuple[int, ...]:
+    """The ports of a service, each once."""
+    if not isinstance(value, list):
+        hint = f"write [{value}]" if isinstance(value, int) else "write a list of single ports, such as [104, 11112]"
+        raise InvalidValueError(f"{as_written(value)} is not a list of ports", hint=hint)
+    if not value:
+        raise InvalidValueError("the list of ports is empty", hint="name at least one port, or use a preset")
+    ports = tuple(parse_port(item) for item in value)
+    twice, times = Counter(ports).most_common(1)[0]
+    if times > 1:
+        raise InvalidValueError(f"port {twice} is listed twice", hint="name each port once")
+    return ports
+
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
+
+
+def duration(shortest: str, longest: str) -> Callable[[Any], float]:
+    """A parser of durations with a unit, in seconds, between the two bounds (both included)."""
+    low_s, high_s = _seconds(shortest), _seconds(longest)
+
+    def parse(value: Any) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            hint = f"say which: {value}s, {value}ms, {value}m or {value}h"
+            raise InvalidValueError(f"{shown(value)} lacks a unit", hint=hint)
+        seconds = _seconds(value) if isinstance(value, str) else None
+        if seconds is None:
+            hint = "write a number with one unit: 500ms, 5s, 2m, 1h or 1d"
+            raise InvalidValueError(f"{as_written(value)} is not a duration", hint=hint)
+        if low_s is not None and high_s is not None and not low_s <= seconds <= high_s:
+            raise InvalidValueError(f"{value} is out of range", hint=f"write a duration from {shortest} to {longest}")
+        return seconds
+
+    return parse
+
+
+def _seconds(written: str) -> float | None:
+    found = _DURATION.fullmatch(written.strip())
+    return float(found[1]) * _UNITS_S[found[2]] if found else None
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration as one would write it: the largest unit that divides it, a single day being 24h."""
+    for unit in ("d", "h", "m", "s"):
+        if (unit != "d" or seconds > _UNITS_S["d"]) and seconds >= _UNITS_S[unit] and seconds % _UNITS_S[unit] == 0:
+            return f"{seconds / _UNITS_S[unit]:g}{unit}"
+    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"

@@ -1,0 +1,100 @@
+"""A valid draft becomes a `Declaration`: presets, defaults and overrides are settled here, once."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from lbctl.config.effective import (
+    EffectiveCheck,
+    effective_agent,
+    effective_check,
+    idle_timeout_s_of,
+    ports_of,
+    protocol_of,
+)
+from lbctl.config.presets import CheckType
+from lbctl.config.rules_addresses import interface_of
+from lbctl.config.schema import BackendSpec, FileSpec, PoolSpec
+from lbctl.core.model import (
+    Agent,
+    Backend,
+    Check,
+    Declaration,
+    DicomEchoCheck,
+    Interface,
+    Pool,
+    Service,
+    TcpCheck,
+)
+
+_T = TypeVar("_T")
+
+
+def resolve(spec: FileSpec) -> Declaration:
+    """The declaration that a file without mistakes stands for."""
+    return Declaration(
+        interfaces=tuple(
+            Interface(name=name, address=interface.address, mode=interface.mode)
+            for name, interface in spec.interfaces.items()
+        ),
+        services=_services(spec),
+        pools=tuple(_pool(spec, name, pool) for name, pool in spec.pools.items()),
+    )
+
+
+def _services(spec: FileSpec) -> tuple[Service, ...]:
+    return tuple(
+        Service(
+            name=name,
+            vip=service.vip,
+            ports=ports_of(service),
+            protocol=protocol_of(service),
+            pool=service.pool,
+            interface=service.interface or _required(interface_of(service.vip, spec.interfaces)),
+            idle_timeout_s=idle_timeout_s_of(service, kind=spec.pools[service.pool].kind),
+        )
+        for name, service in spec.services.items()
+    )
+
+
+def _pool(spec: FileSpec, name: str, pool: PoolSpec) -> Pool:
+    return Pool(
+        name=name,
+        kind=pool.kind,
+        storage=pool.storage,
+        backends=tuple(_backend(spec, name, backend_name) for backend_name in pool.backends),
+    )
+
+
+def _backend(spec: FileSpec, pool_name: str, name: str) -> Backend:
+    pool = spec.pools[pool_name]
+    backend = pool.backends[name]
+    services = [service for service in spec.services.values() if service.pool == pool_name]
+    return Backend(
+        pool=pool_name,
+        name=name,
+        address=backend.address,
+        interface=_required(interface_of(backend.address, spec.interfaces)),
+        weight=backend.weight,
+        check=_check(effective_check(pool, backend, services)),
+        agent=_agent(pool, backend),
+    )
+
+
+def _check(check: EffectiveCheck) -> Check:
+    port = _required(check.port)
+    if check.type is CheckType.TCP:
+        return TcpCheck(port=port, timing=check.timing)
+    return DicomEchoCheck(port=port, calling_ae=check.calling_ae, called_ae=check.called_ae, timing=check.timing)
+
+
+def _agent(pool: PoolSpec, backend: BackendSpec) -> Agent | None:
+    agent = effective_agent(pool, backend)
+    if agent is None:
+        return None
+    return Agent(port=_required(agent.port), interval_s=agent.interval_s, timeout_s=agent.timeout_s)
+
+
+def _required(value: _T | None) -> _T:
+    assert value is not None, "a rule of lbctl.config ensures this"
+    return value

@@ -1,0 +1,213 @@
+"""What the kernel's tables should be, given what was declared and what is observed. Pure.
+
+Ids, generations and slot blocks go on as the current tables have them, so that an unchanged declaration changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from ipaddress import IPv4Address
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbctl.core import slots
+from lbctl.core.blocks import first_fit
+from lbctl.core.ids import FREE, Ids, Ref, identity
+from lbctl.core.model import Backend, Declaration, Pool
+from lbctl.core.standing import Standing
+from lbctl.core.tables import (
+    NOBODY,
+    BackendRow,
+    BackendState,
+    InterfaceRow,
+    PoolRow,
+    ServiceKey,
+    ServiceRow,
+    Slots,
+    Tables,
+    reference,
+)
+from lbctl.errors import LbctlError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much the kernel's tables hold. Ids are below these, and 0 is never used."""
+
+    backends: int
+    services: int
+    pools: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicFacts:
+    """An interface as it is now."""
+
+    ifindex: int
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that is observed. ``nics`` by interface name; ``macs`` by backend address (the last confirmed one); ``standings``
+    by backend label; ``refused_vips`` are answered for by somebody else.
+
+    ``busy_backends`` (ids) and ``busy_vips`` still have flows: they stay although the declaration no longer has them."""
+
+    nics: Mapping[str, NicFacts]
+    macs: Mapping[IPv4Address, bytes]
+    standings: Mapping[str, Standing]
+    refused_vips: frozenset[IPv4Address] = frozenset()
+    busy_backends: frozenset[int] = frozenset()
+    busy_vips: frozenset[IPv4Address] = frozenset()
+
+
+def backend_key(backend: Backend) -> str:
+    """What a backend is recognised by: under another address it is another server."""
+    return f"{backend.label}@{backend.address}"
+
+
+def desired_tables(declaration: Declaration, situation: Situation, *, current: Tables, limits: Limits) -> Tables:
+    """The tables that should be. `LbctlError` if they do not fit."""
+    ids, refs = _refs(declaration, situation, current, limits)
+    pool_ids = _pool_ids(declaration.pools, current, limits)
+    pools = _pools(declaration.pools, current, pool_ids, limits)
+    return Tables(
+        interfaces=_interfaces(declaration, situation),
+        vips=_vips(declaration, situation, current),
+        services=_services(declaration, situation, current, pool_ids, limits),
+        pools=pools,
+        backends={**_lingering(current, ids), **_declared(declaration, situation, refs)},
+        slots={pool_ids[pool.name]: _slots(pool, situation, refs) for pool in declaration.pools},
+        freed={number: row.generation for number, row in ids.rows.items() if row.identity == FREE},
+    )
+
+
+def _interfaces(declaration: Declaration, situation: Situation) -> Mapping[int, InterfaceRow]:
+    return {
+        situation.nics[interface.name].ifindex: InterfaceRow(
+            mac=situation.nics[interface.name].mac, address=interface.address.ip
+        )
+        for interface in declaration.interfaces
+        if interface.name in situation.nics
+    }
+
+
+def _vips(declaration: Declaration, situation: Situation, current: Tables) -> Mapping[IPv4Address, int]:
+    """Declared ones, and those that were removed while connections to them live."""
+    declared = {
+        service.vip: situation.nics[service.interface].ifindex
+        for service in declaration.services
+        if service.interface in situation.nics and service.vip not in situation.refused_vips
+    }
+    lingering = {vip: ifindex for vip, ifindex in current.vips.items() if vip in situation.busy_vips}
+    return {**lingering, **declared}
+
+
+def _services(
+    declaration: Declaration, situation: Situation, current: Tables, pool_ids: Mapping[str, int], limits: Limits
+) -> Mapping[ServiceKey, ServiceRow]:
+    """One row for each port, all ports of a service with ids of their own: counters are kept by port."""
+    wanted = {
+        ServiceKey(vip=service.vip, port=port, protocol=service.protocol): pool_ids[service.pool]
+        for service in declaration.services
+        if service.vip not in situation.refused_vips
+        for port in service.ports
+    }
+    taken = {row.id for key, row in current.services.items() if key in wanted}
+    free = (number for number in range(1, limits.services) if number not in taken)
+    rows: dict[ServiceKey, ServiceRow] = {}
+    for key, pool_id in wanted.items():
+        number = current.services[key].id if key in current.services else next(free, 0)
+        if not number:
+            raise LbctlError(f"no counter is left for {key}", hint=f"declare fewer than {limits.services} ports in all")
+        rows[key] = ServiceRow(id=number, pool_id=pool_id)
+    return rows
+
+
+def _refs(
+    declaration: Declaration, situation: Situation, current: Tables, limits: Limits
+) -> tuple[Ids, Mapping[str, Ref]]:
+    """Each declared backend's reference by label. Removed backends keep their ids while they are busy."""
+    ids = _ids_of(current, limits)
+    for number in ids.unclaimed(backend_key(backend) for backend in declaration.backends()):
+        ids = ids.without(number)
+        if number not in situation.busy_backends:
+            ids = ids.release(number)
+    refs: dict[str, Ref] = {}
+    for backend in declaration.backends():
+        ids, refs[backend.label] = ids.with_key(backend_key(backend))
+    return ids, refs
+
+
+def _ids_of(current: Tables, limits: Limits) -> Ids:
+    held = {number: (row.generation, row.identity) for number, row in current.backends.items()}
+    free = {number: (generation, FREE) for number, generation in current.freed.items()}
+    return Ids.adopt({**free, **held}, limit=limits.backends - 1)
+
+
+def _declared(declaration: Declaration, situation: Situation, refs: Mapping[str, Ref]) -> Mapping[int, BackendRow]:
+    return {
+        refs[backend.label].id: BackendRow(
+            generation=refs[backend.label].generation,
+            identity=identity(backend_key(backend)),
+            address=backend.address,
+            state=situation.standings[backend.label].state,
+            mac=situation.macs.get(backend.address),
+        )
+        for backend in declaration.backends()
+    }
+
+
+def _lingering(current: Tables, ids: Ids) -> Mapping[int, BackendRow]:
+    """Rows of removed backends that are still busy: a removal is a drain."""
+    return {number: replace(current.backends[number], state=BackendState.DRAINING) for number in ids.retired}
+
+
+def _pool_ids(pools: Sequence[Pool], current: Tables, limits: Limits) -> Mapping[str, int]:
+    by_identity = {row.identity: number for number, row in current.pools.items()}
+    known = {pool.name: by_identity[identity(pool.name)] for pool in pools if identity(pool.name) in by_identity}
+    taken = set(current.pools)
+    free = (number for number in range(1, limits.pools) if number not in taken)
+    for pool in pools:
+        if pool.name not in known:
+            known[pool.name] = next(free, 0)
+        if not known[pool.name]:
+            raise LbctlError(f"no row is left for pool {pool.name}", hint=f"declare fewer than {limits.pools} pools")
+    return known
+
+
+def _pools(
+    pools: Sequence[Pool], current: Tables, pool_ids: Mapping[str, int], limits: Limits
+) -> Mapping[int, PoolRow]:
+    """A pool keeps its block while the size fits; a new one lies where nobody's old or new block does."""
+    taken = [(row.base, row.size) for row in current.pools.values()]
+    rows: dict[int, PoolRow] = {}
+    for pool in pools:
+        number, size = pool_ids[pool.name], slots.table_size(len(pool.backends))
+        row = current.pools.get(number)
+        if row is None or row.size != size:
+            row = PoolRow(
+                identity=identity(pool.name), base=first_fit(taken, size=size, capacity=limits.slots), size=size
+            )
+            taken.append((row.base, row.size))
+        rows[number] = row
+    return rows
+
+
+def _slots(pool: Pool, situation: Situation, refs: Mapping[str, Ref]) -> Slots:
+    """The reference that owns each slot of a pool; nobody if no backend takes new connections."""
+    weights = {backend.label: situation.standings[backend.label].weight for backend in pool.backends}
+    owners = _owners(tuple(weights.items()), slots.table_size(len(pool.backends)))
+    by_index = [reference(refs[label].id, refs[label].generation) for label in weights] + [NOBODY]
+    return np.array(by_index, np.uint32)[owners]
+
+
+@lru_cache(maxsize=1024)
+def _owners(weights: tuple[tuple[str, int], ...], size: int) -> NDArray[np.int32]:
+    """Only a pool whose weights changed is computed anew. Index -1 is nobody."""
+    return slots.assign(dict(weights), size=size)

@@ -1,0 +1,190 @@
+"""Whether a backend may take new connections, as its probes tell: a state machine with rise and fall.
+
+Pure: one `Health` per backend, `observe` takes the next probe's result and returns the next `Health` and what happened.
+Events do not name the backend; whoever calls knows whose probe it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from lbctl.core.model import CheckTiming
+from lbctl.core.verdict import Outcome, ProbeResult
+
+
+class Status(StrEnum):
+    """What the probes of a backend amount to."""
+
+    UNKNOWN = "unknown"
+    """Never probed. Takes no new connections."""
+    UP = "up"
+    DOWN = "down"
+
+
+class DownCause(StrEnum):
+    """What kind of evidence the most recent failure of a backend that is down gave."""
+
+    TRANSPORT = "transport"
+    """Refused or unreachable: no connection to it can be alive, so its clients may be reset."""
+    APPLICATION = "application"
+    """Anything else: connections may still be alive and are left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What is known of one backend's health.
+
+    ``since_s`` is when ``status`` began (monotonic seconds). ``streak`` counts the latest consecutive results that speak
+    against ``status``. ``reason`` is one line for people; for a backend that is down, or failing, it is the most recent
+    failure's. ``cause`` is set exactly while the backend is down.
+    """
+
+    status: Status = Status.UNKNOWN
+    reason: str = "not probed yet"
+    since_s: float
+    streak: int = 0
+    cause: DownCause | None = None
+    is_busy: bool = False
+    is_misconfigured: bool = False
+    last_result: ProbeResult | None = None
+
+    @classmethod
+    def adopted(cls, accepts_new: bool, *, now: float) -> Health:
+        """The health to start from when the kernel already holds the backend.
+
+        It counts as history: rise and fall apply to the first probe. One that accepts nothing is taken to be down on
+        application evidence, the kind that cuts nobody's connection.
+        """
+        return cls(
+            status=Status.UP if accepts_new else Status.DOWN,
+            reason="as found in the kernel, not probed yet",
+            since_s=now,
+            cause=None if accepts_new else DownCause.APPLICATION,
+        )
+
+    @property
+    def accepts_new(self) -> bool:
+        """Whether new connections may go to the backend."""
+        return self.status is Status.UP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendWentUp:
+    """The backend takes new connections from now on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendWentDown:
+    """The backend takes no new connections from now on."""
+
+    cause: DownCause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownCauseChanged:
+    """The backend is still down, but the evidence is of the other kind now."""
+
+    cause: DownCause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendBecameBusy:
+    """The backend says that it is full for now; it stays up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendGotRelieved:
+    """The backend is no longer full."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckWasRejected:
+    """The backend rejects the check for good, as an unknown AE title; it stays up, the configuration is at fault."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckWasAccepted:
+    """The backend no longer rejects the check."""
+
+
+HealthEvent = (
+    BackendWentUp
+    | BackendWentDown
+    | DownCauseChanged
+    | BackendBecameBusy
+    | BackendGotRelieved
+    | CheckWasRejected
+    | CheckWasAccepted
+)
+
+
+def observe(
+    health: Health, result: ProbeResult, *, timing: CheckTiming, now: float
+) -> tuple[Health, tuple[HealthEvent, ...]]:
+    """The health after one more probe, and what happened.
+
+    The first probe of a backend without history decides at once; after that ``timing.fall`` failures in a row take it
+    down and ``timing.rise`` successes in a row bring it up. Busy and misconfigured are successes: the server is alive.
+    """
+    step = _after_success if result.outcome.is_alive else _after_failure
+    after = replace(step(health, result, timing, now), last_result=result)
+    return after, (*_status_events(health, after), *_flag_events(health, after))
+
+
+def _after_success(health: Health, result: ProbeResult, timing: CheckTiming, now: float) -> Health:
+    flagged = replace(
+        health,
+        is_busy=result.outcome is Outcome.BUSY,
+        is_misconfigured=result.outcome is Outcome.MISCONFIGURED,
+    )
+    if health.status is Status.UP:
+        return replace(flagged, streak=0, reason=result.detail)
+    if health.status is Status.DOWN and health.streak + 1 < timing.rise:
+        return replace(health, streak=health.streak + 1)  # the reason stays: why it is still down
+    return replace(flagged, status=Status.UP, streak=0, reason=result.detail, cause=None, since_s=now)
+
+
+def _after_failure(health: Health, result: ProbeResult, timing: CheckTiming, now: float) -> Health:
+    failing = replace(health, reason=result.detail)
+    if health.status is Status.UP and health.streak + 1 < timing.fall:
+        return replace(failing, streak=health.streak + 1)  # busy or not is as last said
+    return replace(
+        failing,
+        status=Status.DOWN,
+        streak=0,
+        cause=DownCause.TRANSPORT if result.outcome.is_transport_evidence else DownCause.APPLICATION,
+        since_s=health.since_s if health.status is Status.DOWN else now,
+        is_busy=False,
+        is_misconfigured=False,
+    )
+
+
+def _status_events(before: Health, after: Health) -> tuple[HealthEvent, ...]:
+    if after.cause is None:
+        return (BackendWentUp(reason=after.reason),) if before.status is not Status.UP else ()
+    if before.status is not Status.DOWN:
+        return (BackendWentDown(cause=after.cause, reason=after.reason),)
+    if before.cause is not after.cause:
+        return (DownCauseChanged(cause=after.cause, reason=after.reason),)
+    return ()
+
+
+def _flag_events(before: Health, after: Health) -> tuple[HealthEvent, ...]:
+    """Nothing is told of the flags of a backend that goes down: that it went down says it all."""
+    if after.status is Status.DOWN:
+        return ()
+    events: list[HealthEvent] = []
+    if after.is_busy != before.is_busy:
+        events.append(BackendBecameBusy(reason=after.reason) if after.is_busy else BackendGotRelieved())
+    if after.is_misconfigured != before.is_misconfigured:
+        events.append(CheckWasRejected(reason=after.reason) if after.is_misconfigured else CheckWasAccepted())
+    return tuple(events)

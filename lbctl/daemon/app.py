@@ -1,0 +1,190 @@
+"""The composition root: from options to a running daemon, and its end. Neither bcc nor scapy is imported here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from lbctl import __version__
+from lbctl.config.loader import load
+from lbctl.core.model import Declaration
+from lbctl.daemon.api import make_api
+from lbctl.daemon.daemon import Daemon
+from lbctl.daemon.instance import only_instance
+from lbctl.daemon.notify import notify, watchdog_interval_s
+from lbctl.daemon.sockets import PeerProtocol, open_control_socket
+from lbctl.daemon.store import OverrideStore
+from lbctl.daemon.surroundings import Surroundings
+from lbctl.dataplane import loader
+from lbctl.dataplane.kernel import KernelDataplane, pinned_vips
+from lbctl.dataplane.objectfile import Build
+from lbctl.errors import LbctlError
+from lbctl.network.kernel import KernelNetwork
+from lbctl.network.port import Link
+
+_log = logging.getLogger("lbctl")
+
+_NO_WATCHDOG_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Where everything lies, and the build of the data plane, which was started before this module was imported."""
+
+    config: Path
+    pins: Path
+    socket: Path
+    state: Path
+    build: Build
+
+
+def run(options: Options) -> None:
+    """Run until SIGTERM or SIGINT. Forwarding goes on after that. Raises `LbctlError` if it cannot start."""
+    try:
+        asyncio.run(_run(options))
+    finally:
+        options.build.cancel()
+
+
+async def _run(options: Options) -> None:
+    declaration = load(options.config)
+    loader.prepare_pins(options.pins)
+    with only_instance(options.pins), open_control_socket(options.socket) as control:
+        surroundings = Surroundings(KernelNetwork())
+        try:
+            await _serve(options, declaration, surroundings, control)
+        finally:
+            await surroundings.close()
+            options.socket.unlink(missing_ok=True)
+
+
+async def _serve(
+    options: Options, declaration: Declaration, surroundings: Surroundings, control: socket.socket
+) -> None:
+    """Start, then all loops until a signal, or until one of them fails."""
+    links = await surroundings.links(declaration)
+    await surroundings.manage_neighbours(declaration, links)
+    duplicates = asyncio.create_task(_duplicates(options.pins, declaration, surroundings, links))
+    daemon = await _make_daemon(options, declaration, surroundings)
+    server = _Server(_server_config(daemon))
+    stop = asyncio.Event()
+    with _signals(daemon, stop):
+        loops: list[asyncio.Task[Any]] = [asyncio.create_task(daemon.watch_network())]
+        await daemon.bring_up(links, duplicates=await duplicates)
+        forever = (
+            daemon.reconcile_forever,
+            daemon.sweep_forever,
+            daemon.recheck_refused_forever,
+            _pet_watchdog,
+            stop.wait,
+        )
+        loops += [asyncio.create_task(loop()) for loop in forever]
+        serving = asyncio.create_task(server.serve(sockets=[control]))
+        notify("READY=1", "STATUS=forwarding")
+        _log.info("ready")
+        done, _ = await asyncio.wait([*loops, serving], return_when=asyncio.FIRST_COMPLETED)
+    notify("STOPPING=1")
+    await _end(loops, server, serving)
+    await daemon.close()
+    for task in done:
+        task.result()  # a loop that ended by itself has failed: let that be known
+
+
+async def _end(loops: list[asyncio.Task[Any]], server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    for task in loops:
+        task.cancel()
+    await asyncio.gather(*loops, serving, return_exceptions=True)
+
+
+async def _duplicates(
+    pins: Path, declaration: Declaration, surroundings: Surroundings, links: Mapping[str, Link]
+) -> Mapping[IPv4Address, bytes]:
+    """Who else answers for the VIPs that are not active yet. Takes a moment, during which the program is built."""
+    fresh = {service.vip for service in declaration.services} - pinned_vips(pins)
+    return await surroundings.find_duplicates(fresh, declaration, links)
+
+
+async def _make_daemon(options: Options, declaration: Declaration, surroundings: Surroundings) -> Daemon:
+    source = await asyncio.to_thread(options.build.wait)
+    _log.info("lbctl %s: data plane built in %.2f s", __version__, source.build_s)
+    return Daemon(
+        config=options.config,
+        declaration=declaration,
+        dataplane=KernelDataplane(loader.load(source, options.pins), options.pins),
+        surroundings=surroundings,
+        store=OverrideStore(options.state),
+    )
+
+
+async def _pet_watchdog() -> None:
+    interval_s = watchdog_interval_s()
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s or _NO_WATCHDOG_S)
+
+
+@contextlib.contextmanager
+def _signals(daemon: Daemon, stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(_reload(daemon))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    yield
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.remove_signal_handler(number)
+
+
+async def _reload(daemon: Daemon) -> None:
+    notify("RELOADING=1")
+    with contextlib.suppress(LbctlError):  # told in the log and in the status
+        await daemon.reload()
+    notify("READY=1")
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: ours stop it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def _server_config(daemon: Daemon) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_api(daemon),
+        http=PeerProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def set_up_logging(*, debug: bool) -> None:
+    """One line a message on standard error; the journal adds the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
+    for noisy in ("uvicorn", "asyncio", "pyroute2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,51 @@
+"""The core's events as lines of the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from lbctl.core.capacity import AgentChangedWord, AgentSpoke, AgentWentSilent, CapacityChanged, CapacityEvent
+from lbctl.core.health import (
+    BackendBecameBusy,
+    BackendGotRelieved,
+    BackendWentDown,
+    BackendWentUp,
+    CheckWasAccepted,
+    CheckWasRejected,
+    DownCauseChanged,
+    HealthEvent,
+)
+
+_log = logging.getLogger("lbctl.events")
+
+
+def log_events(label: str, events: Iterable[HealthEvent | CapacityEvent]) -> None:
+    """One line an event; what an operator should look at is a warning."""
+    for event in events:
+        level, text = _line(event)
+        _log.log(level, "%s %s", label, text)
+
+
+def _line(event: HealthEvent | CapacityEvent) -> tuple[int, str]:  # noqa: PLR0911 (one line a kind)
+    match event:
+        case BackendWentUp():
+            return logging.INFO, f"is up: {event.reason}"
+        case BackendWentDown() | DownCauseChanged():
+            return logging.WARNING, f"is down ({event.cause}): {event.reason}"
+        case BackendBecameBusy():
+            return logging.WARNING, f"is busy: {event.reason}"
+        case BackendGotRelieved():
+            return logging.INFO, "is no longer busy"
+        case CheckWasRejected():
+            return logging.WARNING, f"rejects the check: {event.reason}"
+        case CheckWasAccepted():
+            return logging.INFO, "accepts the check again"
+        case CapacityChanged():
+            return logging.INFO, f"capacity: {event.before_percent} % -> {event.percent} %"
+        case AgentChangedWord():
+            return logging.INFO, f"agent says {event.word}"
+        case AgentWentSilent():
+            return logging.WARNING, f"agent is silent and ignored from now on: {event.detail}"
+        case AgentSpoke():
+            return logging.INFO, f"agent answers again, after {event.silent_for_s:.1f} s"

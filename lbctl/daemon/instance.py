@@ -1,0 +1,38 @@
+"""One writer: a lock on the pin directory, held while the daemon lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lbctl.errors import SystemRequirementError
+
+
+@contextmanager
+def only_instance(pins: Path) -> Iterator[None]:
+    """Hold the pin directory. `SystemRequirementError` naming the process that holds it already."""
+    descriptor = os.open(pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(os.fstat(descriptor).st_ino)
+            raise SystemRequirementError(
+                f"another lbctl daemon{holder} writes to the pins in {pins}",
+                hint="stop it first, or give this one other --pins and another --socket",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(inode: int) -> str:
+    """`` (process N)`` from ``/proc/locks``, whose lines read ``1: FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF``."""
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+            return f" (process {fields[4]})"
+    return ""

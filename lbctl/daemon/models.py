@@ -1,0 +1,167 @@
+"""What the control API says, as pydantic models: the OpenAPI description and ``lbctl status --json`` come from these."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Model(BaseModel):
+    """Base of all models; each field's doc stands beneath it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
+
+
+class Count(Model):
+    """Packets and bytes. Bytes are those of the IP datagrams."""
+
+    packets: int
+    bytes: int
+
+
+class ServiceStatus(Count):
+    """A service and what it received since it was added."""
+
+    name: str
+    vip: IPv4Address
+    ports: tuple[int, ...]
+    protocol: Literal["tcp", "udp"]
+    pool: str
+    interface: str
+    state: Literal["active", "refused", "no interface"]
+    """``refused``: another station answers for the VIP."""
+    reason: str
+    new_connections: int
+
+
+class BackendStatus(Count):
+    """A backend, what is known of it, and what it was sent since it was added."""
+
+    name: str
+    address: IPv4Address
+    mac: str | None
+    """The last confirmed MAC, or null."""
+    state: str
+    """up, busy, misconfigured, draining, removed, unknown, unresolved or down."""
+    reason: str
+    """One line that says why."""
+    since_s: float
+    """Seconds since the probes' verdict last changed."""
+    probe_latency_s: float | None
+    """The latest probe's own round trip."""
+    weight: int
+    """As declared."""
+    effective_weight: float
+    """The declared weight times the capacity; 0 when it takes no new connections."""
+    share: float
+    """Its part of the pool's new connections, 0 to 1."""
+    capacity_percent: int
+    """What its agent's answers amount to; 100 without an agent."""
+    agent: str | None
+    """The agent in a word or two, or null without an agent."""
+    flows: int
+    """Live flows at the latest sweep."""
+    new_connections: int
+    returned: int
+    """Packets that it sent back instead of accepting them: the VIP is not on its loopback."""
+
+
+class PoolStatus(Model):
+    """A pool and its backends, in the order of the file."""
+
+    name: str
+    kind: str
+    backends: tuple[BackendStatus, ...]
+
+
+class InterfaceStatus(Model):
+    """An interface and how the program runs on it."""
+
+    name: str
+    address: IPv4Interface
+    mac: str | None
+    mode: str
+    """native, generic, or detached."""
+    fallback_reason: str
+    """Why native mode was not to be had."""
+    attached: bool
+
+
+class FlowTableStatus(Model):
+    """The flow tables at the latest sweep."""
+
+    live: int
+    capacity: int
+
+
+class MemoryStatus(Model):
+    """The daemon's anonymous memory, and the kernel memory of the BPF maps, in bytes."""
+
+    daemon_anonymous: int
+    bpf_maps: int
+
+
+class DaemonStatus(Model):
+    """The daemon itself."""
+
+    version: str
+    pid: int
+    uptime_s: float
+    config: str
+    config_error: str | None
+    """Why the latest reload was refused; the configuration before it is still in force."""
+    last_error: str | None
+    """The latest failure to carry out a change, if it was not overcome since."""
+    generation: int
+    """Complete writes to the kernel by this daemon's pins."""
+
+
+class Status(Model):
+    """Everything that ``lbctl status`` shows."""
+
+    daemon: DaemonStatus
+    interfaces: tuple[InterfaceStatus, ...]
+    services: tuple[ServiceStatus, ...]
+    pools: tuple[PoolStatus, ...]
+    removed: tuple[BackendStatus, ...]
+    """Backends that the file no longer has, with live connections."""
+    flow_table: FlowTableStatus
+    memory: MemoryStatus
+    reasons: dict[str, Count]
+    """Packets by the way they left the program."""
+
+
+class FlowStatus(Model):
+    """One live flow."""
+
+    protocol: Literal["tcp", "udp"]
+    client: IPv4Address
+    client_port: int
+    vip: IPv4Address
+    vip_port: int
+    backend: str
+    idle_s: float
+    state: str
+    """open, closing (the client sent FIN) or reset."""
+
+
+class Flows(Model):
+    """Live flows; ``truncated`` if there are more than were asked for."""
+
+    flows: tuple[FlowStatus, ...]
+    truncated: bool
+
+
+class Done(Model):
+    """A command's effect in words."""
+
+    message: str
+
+
+class Problem(Model):
+    """An error: what is wrong, and what to do."""
+
+    message: str
+    hint: str

@@ -1,0 +1,31 @@
+"""Taking the data plane down: links, pins, probe paths, neighbours. Nothing of lbctl stays in the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from lbctl.daemon.instance import only_instance
+from lbctl.dataplane.kernel import pinned_backends
+from lbctl.dataplane.links import detach, pinned_links
+from lbctl.network.kernel import KernelNetwork
+
+
+def tear_down(pins: Path) -> int:
+    """Returns from how many interfaces the program was taken. `SystemRequirementError` while a daemon holds the pins."""
+    if not pins.is_dir():
+        return 0
+    with only_instance(pins):
+        asyncio.run(_clear_network(pins))
+        return detach(pins)
+
+
+async def _clear_network(pins: Path) -> None:
+    network = KernelNetwork()
+    try:
+        for _, ifindex, _ in pinned_links(pins):
+            for address in pinned_backends(pins):
+                await network.release_neighbour(ifindex, address)
+        await network.set_probe_paths(frozenset())
+    finally:
+        await network.close()

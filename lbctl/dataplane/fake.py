@@ -1,0 +1,126 @@
+"""The dict-backed twin of `kernel.KernelDataplane`, for tests of everything above it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+import numpy as np
+
+from lbctl.core.model import AttachMode
+from lbctl.core.plan import SetBackend, SetInterface, SetPool, SetService, SetSlots, SetVip, Step
+from lbctl.core.tables import BackendRow, InterfaceRow, PoolRow, ServiceKey, ServiceRow, Tables
+from lbctl.dataplane.layout import SLOTS
+from lbctl.dataplane.port import AttachedMode, Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic
+from lbctl.errors import KernelError
+
+_Key = TypeVar("_Key")
+_Row = TypeVar("_Row")
+
+
+class FakeDataplane:
+    """Tables in dictionaries, one flat slot array, flows that a test puts there. ``fail_after`` steps writing fails."""
+
+    def __init__(self) -> None:
+        self.interfaces: dict[int, InterfaceRow] = {}
+        self.vips: dict[IPv4Address, int] = {}
+        self.services: dict[ServiceKey, ServiceRow] = {}
+        self.pools: dict[int, PoolRow] = {}
+        self.backends: dict[int, BackendRow] = {}
+        self.freed: dict[int, int] = {}
+        self.slots = np.zeros(SLOTS, np.uint32)
+        self.live_flows: list[FlowEntry] = []
+        self.attachments: dict[int, Attachment] = {}
+        self.sealed = 0
+        self.written: list[Step] = []
+        self.fail_after: int | None = None
+
+    def read(self) -> Tables:
+        """What was written."""
+        return Tables(
+            interfaces=dict(self.interfaces),
+            vips=dict(self.vips),
+            services=dict(self.services),
+            pools=dict(self.pools),
+            backends=dict(self.backends),
+            slots={i: self.slots[pool.base : pool.base + pool.size].copy() for i, pool in self.pools.items()},
+            freed=dict(self.freed),
+        )
+
+    def write(self, step: Step) -> None:
+        """Carry out one step of a plan."""
+        if self.fail_after is not None and len(self.written) >= self.fail_after:
+            raise KernelError("writing a map entry: as the test wants it")
+        self.written.append(step)
+        match step:
+            case SetInterface():
+                _set(self.interfaces, step.ifindex, step.after)
+            case SetVip():
+                _set(self.vips, step.vip, step.after)
+            case SetService():
+                _set(self.services, step.key, step.after)
+            case SetPool():
+                _set(self.pools, step.pool_id, step.after)
+            case SetBackend():
+                self._set_backend(step)
+            case SetSlots():
+                self.slots[step.base + step.at] = step.after
+
+    def _set_backend(self, step: SetBackend) -> None:
+        _set(self.backends, step.backend_id, step.after)
+        if step.after is None:
+            self.freed[step.backend_id] = step.before.generation if step.before else 0
+        else:
+            self.freed.pop(step.backend_id, None)
+
+    def generation(self) -> int:
+        """How often `seal` was called."""
+        return self.sealed
+
+    def seal(self) -> int:
+        """Count one complete write."""
+        self.sealed += 1
+        return self.sealed
+
+    def counters(self, *, services: Sequence[int], backends: Sequence[int]) -> Counters:
+        """Zeros: nothing is forwarded here."""
+        return Counters(
+            reasons={}, services=dict.fromkeys(services, Traffic()), backends=dict.fromkeys(backends, Traffic())
+        )
+
+    def sweep(self, limits: IdleLimits) -> Sweep:
+        """Delete flows that are idle for longer than the default limit."""
+        kept = [flow for flow in self.live_flows if flow.idle_s <= limits.default_s]
+        expired, self.live_flows = len(self.live_flows) - len(kept), kept
+        flows: dict[int, int] = {}
+        vips: dict[IPv4Address, int] = {}
+        for flow in kept:
+            flows[flow.backend] = flows.get(flow.backend, 0) + 1
+            vips[flow.vip] = vips.get(flow.vip, 0) + 1
+        return Sweep(flows=flows, vips=vips, expired=expired, capacity=1 << 16)
+
+    def flows(self, *, limit: int) -> Sequence[FlowEntry]:
+        """The flows that the test put there."""
+        return self.live_flows[:limit]
+
+    def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
+        """Remember the interface."""
+        attached = AttachedMode.GENERIC if mode is AttachMode.GENERIC else AttachedMode.NATIVE
+        self.attachments[ifindex] = Attachment(ifindex=ifindex, mode=attached)
+        return self.attachments[ifindex]
+
+    def detach_others(self, keep: frozenset[int]) -> None:
+        """Forget the interfaces that are not to be kept."""
+        self.attachments = {index: found for index, found in self.attachments.items() if index in keep}
+
+    def memory_bytes(self) -> int:
+        """None."""
+        return 0
+
+
+def _set(table: dict[_Key, _Row], key: _Key, row: _Row | None) -> None:
+    if row is None:
+        table.pop(key, None)
+    else:
+        table[key] = row

@@ -1,0 +1,64 @@
+"""HTTP from inside a node: small requests for the lab's own use, and DICOMweb retrieval as a viewer does it."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from lbctl.errors import LabError
+from lbctl.lab.node import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An HTTP response; ``body`` is whole."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def get(
+    node: Node,
+    address: IPv4Address,
+    path: str,
+    *,
+    port: int = 8042,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 30.0,
+) -> Reply:
+    """GET over a connection of its own. `LabError` if no whole answer comes."""
+    with node.enter(), closing(http.client.HTTPConnection(str(address), port, timeout=timeout_s)) as connection:
+        try:
+            connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise LabError(f"{node.name}: GET http://{address}:{port}{path}: {error!r}") from error
+        return Reply(status=response.status, content_type=response.getheader("Content-Type", ""), body=body)
+
+
+def answers(node: Node, address: IPv4Address, path: str, *, port: int = 8042) -> bool:
+    """Whether a GET gives 200."""
+    try:
+        return get(node, address, path, port=port, timeout_s=2.0).status == 200
+    except LabError:
+        return False
+
+
+def retrieve_study(node: Node, address: IPv4Address, study_uid: str, *, port: int = 8042) -> tuple[bytes, ...]:
+    """WADO-RS RetrieveStudy (PS3.18 section 10.4): the instances of a study, each as the bytes of a DICOM file."""
+    wanted = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+    reply = get(node, address, f"/dicom-web/studies/{study_uid}", port=port, headers={"Accept": wanted})
+    if reply.status != 200:
+        return ()
+    return _parts(reply)
+
+
+def _parts(reply: Reply) -> tuple[bytes, ...]:
+    boundary = reply.content_type.partition("boundary=")[2].split(";")[0].strip().strip('"')
+    pieces = reply.body.split(f"--{boundary}".encode())[1:-1]
+    return tuple(piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for piece in pieces)

@@ -1,0 +1,190 @@
+"""The lab: a switch with directors, backends and clients on one subnet, made of network namespaces.
+
+::
+
+    clients .201 …        director .10 (.9 …)        backends .11 …
+         │                       │                         │
+    ─────┴───────────────────────┴─────────────────────────┴───── switch, 192.0.2.0/24
+                      virtual addresses .100 …
+
+The demo, the namespace tests and the benchmarks share it. It leaves nothing behind: not on an error, not on Ctrl-C,
+not on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from types import TracebackType
+
+from lbctl.errors import UsageError
+from lbctl.lab import wiring
+from lbctl.lab.capture import FrameCounter
+from lbctl.lab.interrupts import uninterrupted, unwinding_on_termination
+from lbctl.lab.namespaces import require_tools, run_ip
+from lbctl.lab.node import Node, NodePlan, Role
+from lbctl.lab.processes import Processes
+
+SUBNET = IPv4Network("192.0.2.0/24")
+VIP = SUBNET[100]
+_FIRST = {Role.DIRECTOR: 10, Role.BACKEND: 11, Role.CLIENT: 201}
+_STEP = {Role.DIRECTOR: -1, Role.BACKEND: 1, Role.CLIENT: 1}
+_MOST = {Role.DIRECTOR: 9, Role.BACKEND: 80, Role.CLIENT: 50}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabPlan:
+    """A lab as it is to be built: enough to tear it down from another process."""
+
+    prefix: str
+    directory: Path
+    nodes: tuple[NodePlan, ...]
+    vips: tuple[IPv4Address, ...] = (VIP,)
+    flooding: bool = False
+    """The switch never learns, so every frame reaches every port."""
+    mtu: int = 1500
+
+    @property
+    def switch(self) -> str:
+        """The switch's namespace."""
+        return f"{self.prefix}-switch"
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Every namespace of the lab."""
+        return (self.switch, *(node.namespace for node in self.nodes))
+
+    @property
+    def bpffs(self) -> Path:
+        """The lab's own BPF filesystem, mounted in the root mount namespace."""
+        return self.directory / "bpf"
+
+
+def plan_lab(
+    *,
+    directors: int = 1,
+    backends: int = 1,
+    clients: int = 1,
+    vips: Sequence[IPv4Address] = (VIP,),
+    flooding: bool = False,
+    mtu: int = 1500,
+) -> LabPlan:
+    """Names and addresses of a lab of that size; nothing is built yet. `UsageError` if the subnet has no room."""
+    prefix = f"lb-{secrets.token_hex(2)}"
+    counts = {Role.DIRECTOR: directors, Role.BACKEND: backends, Role.CLIENT: clients}
+    return LabPlan(
+        prefix=prefix,
+        directory=Path(tempfile.gettempdir()) / f"{prefix}-lab",
+        nodes=tuple(node for role, count in counts.items() for node in _plan_nodes(prefix, role, count)),
+        vips=tuple(vips),
+        flooding=flooding,
+        mtu=mtu,
+    )
+
+
+def _plan_nodes(prefix: str, role: Role, count: int) -> Iterator[NodePlan]:
+    if count > _MOST[role]:
+        raise UsageError(f"a lab has room for {_MOST[role]} {role}s, not {count}", hint="ask for fewer")
+    for index in range(count):
+        name = str(role) if role is Role.DIRECTOR and not index else f"{role}{index + 1}"
+        yield NodePlan(
+            name=name,
+            role=role,
+            namespace=f"{prefix}-{name}",
+            address=SUBNET[_FIRST[role] + index * _STEP[role]],
+            port=f"to-{name}",
+        )
+
+
+class Lab:
+    """A running lab. Use it as a context manager, or call `build` and `tear_down`."""
+
+    def __init__(self, plan: LabPlan) -> None:
+        self.plan = plan
+        self.processes = Processes()
+        self.nodes = tuple(Node(node, processes=self.processes) for node in plan.nodes)
+        self.directors = self._with_role(Role.DIRECTOR)
+        self.backends = self._with_role(Role.BACKEND)
+        self.clients = self._with_role(Role.CLIENT)
+        self.directory = plan.directory
+        self._open = ExitStack()
+        self._signals = ExitStack()
+
+    @property
+    def director(self) -> Node:
+        """The first director."""
+        return self.directors[0]
+
+    @property
+    def pins(self) -> Path:
+        """Where the first director's daemon pins its programs and maps."""
+        return self.pins_of(self.director)
+
+    def pins_of(self, director: Node) -> Path:
+        """Where that director's daemon pins: a directory of its own on the lab's bpffs."""
+        return self.plan.bpffs / director.name
+
+    def node(self, name: str) -> Node:
+        """The node of that name; `UsageError` listing the names there are."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise UsageError(
+            f"the lab has no node {name!r}", hint=f"its nodes are {', '.join(node.name for node in self.nodes)}"
+        )
+
+    def count_frames(self, node: Node) -> FrameCounter:
+        """Start to count what passes that node's NIC (exact, see `lbctl.lab.capture`); ends with the lab."""
+        counter = FrameCounter(namespace=self.plan.switch, port=node.plan.port, own=node.address)
+        return self._open.enter_context(counter)
+
+    def cut(self, node: Node) -> None:
+        """Pull the node's cable out of the switch. Its own interface loses carrier."""
+        run_ip([f"link set {node.plan.port} down"], namespace=self.plan.switch)
+
+    def mend(self, node: Node) -> None:
+        """Plug the node's cable in again."""
+        run_ip([f"link set {node.plan.port} up"], namespace=self.plan.switch)
+
+    def build(self) -> None:
+        """Make every namespace, cable and mount; takes a fraction of a second."""
+        require_tools("ip", "ethtool", "nsenter", "mount", hint="install iproute2, ethtool and util-linux")
+        self.directory.mkdir(mode=0o755)  # claims the prefix: from here on whatever bears it is this lab's to remove
+        try:
+            wiring.mount_bpffs(self.plan.bpffs)
+            wiring.connect(self.plan)
+            for node in self.backends:
+                for vip in self.plan.vips:
+                    node.add_vip(vip)
+        except BaseException:
+            with uninterrupted():
+                self.tear_down()
+            raise
+
+    def tear_down(self) -> None:
+        """End the lab's processes, delete its namespaces, unmount and remove its directory. Never stops half-way."""
+        with ExitStack() as steps:
+            steps.callback(wiring.remove, self.plan)
+            steps.callback(self.processes.end_all)
+            steps.callback(self._open.close)
+
+    def __enter__(self) -> Lab:
+        with ExitStack() as signals:
+            signals.enter_context(unwinding_on_termination())
+            self.build()
+            self._signals = signals.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._signals, uninterrupted():
+            self.tear_down()
+
+    def _with_role(self, role: Role) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.role is role)

@@ -1,0 +1,162 @@
+"""The stream of neighbour and link changes, from a netlink socket of its own.
+
+The socket's receive buffer is the only queue, so that a flood costs no memory: when it overruns (ENOBUFS), the stream
+subscribes anew, dumps, and reports the differences from what it reported before. What is pending is reduced to the last
+state of each entry. (pyroute2's own subscription queues without bound and does not survive an overrun; it is used here
+for dumps and for decoding.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import struct
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+from lbctl.network.links import read_link, read_links
+from lbctl.network.neighbours import decode, read_neighbours
+from lbctl.network.netlink import Netlink
+from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent
+from lbctl.network.refusals import explained
+
+_log = logging.getLogger(__name__)
+
+_RTMGRP_LINK = 0x1
+_RTMGRP_NEIGH = 0x4
+_RTMGRP_IPV4_IFADDR = 0x10
+_GROUPS = _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR
+_SO_RCVBUFFORCE = 33
+
+_LINK_MESSAGES = frozenset({16, 17, 20, 21})
+"""RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR."""
+_RTM_NEWNEIGH = 28
+_RTM_DELNEIGH = 29
+
+# struct nlmsghdr, then the family and (in all of ndmsg, ifinfomsg and ifaddrmsg at the same place) the interface.
+_PREFIX = struct.Struct("=IHHIIB3xi")
+_BATCH = 256
+_READ_SIZE = 65_536
+
+_Key = tuple[int, IPv4Address]
+
+
+class EventStream:
+    """One subscription. Created subscribed; `events` then yields without end, until closed."""
+
+    def __init__(self, netlink: Netlink, *, links: dict[int, Link], receive_buffer_bytes: int) -> None:
+        self._netlink = netlink
+        self._links = links
+        """The links as last reported; shared with the owner, who adds those it has shown otherwise."""
+        self._neighbours: dict[_Key, Neighbour] = {}
+        self._receive_buffer_bytes = receive_buffer_bytes
+        self._socket = self._subscribe()
+        self.overruns = 0
+
+    async def events(self) -> AsyncGenerator[NetworkEvent, None]:
+        """The current neighbours, then every change."""
+        try:
+            for ifindex, link in (await read_links(self._netlink)).items():
+                self._links.setdefault(ifindex, link)
+            pending = await self._differences()
+            while True:
+                for event in pending:
+                    yield event
+                pending = await self._next_batch()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._socket.close()
+
+    def _subscribe(self) -> socket.socket:
+        with explained("subscribe to network events"):
+            opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, self._receive_buffer_bytes)
+            opened.bind((0, _GROUPS))
+        return opened
+
+    async def _next_batch(self) -> list[NetworkEvent]:
+        try:
+            messages = await self._receive()
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return await self._recover()
+        return await self._digest(messages)
+
+    async def _receive(self) -> list[bytes]:
+        """At least one message, and those that wait behind it, up to a batch."""
+        # Reading never suspends while messages wait; without this a flood would starve the rest of the daemon.
+        await asyncio.sleep(0)
+        messages = [await asyncio.get_running_loop().sock_recv(self._socket, _READ_SIZE)]
+        while len(messages) < _BATCH:
+            try:
+                messages.append(self._socket.recv(_READ_SIZE))
+            except BlockingIOError:
+                break
+        return messages
+
+    async def _recover(self) -> list[NetworkEvent]:
+        """After an overrun: what still waits in the socket is stale, so it goes with the socket."""
+        self.overruns += 1
+        _log.warning("network events overran the socket buffer; reading the kernel's tables anew")
+        self._socket.close()
+        self._socket = self._subscribe()
+        return await self._differences()
+
+    async def _differences(self) -> list[NetworkEvent]:
+        """What a dump shows against what was reported."""
+        with explained("read neighbours and links"):
+            links = await read_links(self._netlink)
+            neighbours = {(entry.ifindex, entry.address): entry for entry in await read_neighbours(self._netlink)}
+        gone = [_deleted(entry) for key, entry in self._neighbours.items() if key not in neighbours]
+        told = list(self._tell_neighbours([*gone, *neighbours.values()]))
+        return [*told, *self._tell_links({ifindex: links.get(ifindex) for ifindex in {*self._links, *links}})]
+
+    async def _digest(self, messages: list[bytes]) -> list[NetworkEvent]:
+        neighbours: dict[_Key, Neighbour] = {}
+        touched_links: set[int] = set()
+        for message in messages:
+            _, kind, _, _, _, family, ifindex = _PREFIX.unpack_from(message)
+            if kind in _LINK_MESSAGES:
+                touched_links.add(ifindex)
+            elif kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) and family == socket.AF_INET:
+                entry = _decode_change(message, is_deletion=kind == _RTM_DELNEIGH)
+                neighbours[entry.ifindex, entry.address] = entry
+        with explained("read links"):
+            links = {ifindex: await read_link(self._netlink, ifindex) for ifindex in touched_links}
+        return [*self._tell_neighbours(neighbours.values()), *self._tell_links(links)]
+
+    def _tell_neighbours(self, entries: Iterable[Neighbour]) -> Iterator[NeighbourChanged]:
+        for entry in entries:
+            key = (entry.ifindex, entry.address)
+            before = self._neighbours.pop(key, None)
+            if entry.state != "deleted":
+                self._neighbours[key] = entry
+            if entry != before:
+                yield NeighbourChanged(neighbour=entry)
+
+    def _tell_links(self, links: dict[int, Link | None]) -> Iterator[LinkChanged]:
+        for ifindex, link in links.items():
+            before = self._links.pop(ifindex, None)
+            if link is not None:
+                self._links[ifindex] = link
+            if link != before:
+                yield LinkChanged(ifindex=ifindex, link=link)
+
+
+def _decode_change(message: bytes, *, is_deletion: bool) -> Neighbour:
+    decoded = ndmsg(message)
+    decoded.decode()
+    return _deleted(decode(decoded)) if is_deletion else decode(decoded)
+
+
+def _deleted(entry: Neighbour) -> Neighbour:
+    return replace(entry, mac=None, usable=False, state="deleted")

@@ -1,0 +1,160 @@
+"""The kernel's network side over netlink and packet sockets, in the network namespace the process is in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
+from ipaddress import IPv4Address
+
+from lbctl.errors import LbctlError, NetworkError
+from lbctl.network import neighbours, packets
+from lbctl.network.events import EventStream
+from lbctl.network.links import read_link, read_links
+from lbctl.network.netlink import Netlink
+from lbctl.network.paths import apply, read_tables, tables_of
+from lbctl.network.port import Link, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
+from lbctl.network.refusals import explained
+from lbctl.network.watch import NeighbourWatch
+
+_log = logging.getLogger(__name__)
+
+
+class KernelNetwork:
+    """`lbctl.network.port.Network` on Linux. Lives in one event loop; changes no setting of the machine.
+
+    Managed neighbours are confirmed every ``confirm_interval_s``: a MAC that changes silently is known after at most
+    two intervals and a round trip.
+    """
+
+    def __init__(self, *, confirm_interval_s: float = 0.25, receive_buffer_bytes: int = 4 << 20) -> None:
+        self._confirm_interval_s = confirm_interval_s
+        self._receive_buffer_bytes = receive_buffer_bytes
+        self._netlink = Netlink()
+        self._links: dict[int, Link] = {}
+        self._managed: set[tuple[int, IPv4Address]] = set()
+        self._watches: dict[int, NeighbourWatch] = {}
+        self._paths_lock = asyncio.Lock()
+        self._stream: EventStream | None = None
+
+    @property
+    def overruns(self) -> int:
+        """How often the event stream lost messages and read the tables anew."""
+        return self._stream.overruns if self._stream else 0
+
+    async def link(self, name: str) -> Link:
+        """The interface of that name, as it is now."""
+        with explained("read the interfaces"):
+            links = (await read_links(self._netlink)).values()
+        for link in links:
+            if link.name == name:
+                self._links.setdefault(link.ifindex, link)
+                return link
+        existing = ", ".join(sorted(link.name for link in links))
+        raise NetworkError(f"interface {name} does not exist", hint=f"the interfaces here are: {existing}")
+
+    def events(self) -> AsyncIterator[NetworkEvent]:
+        """Subscribed from this call on. Entries of all neighbours are told, managed or not.
+
+        A managed entry that the kernel dropped (carrier lost, link down, ``ip neigh flush``) is put back on the way.
+        """
+        self._stream = EventStream(self._netlink, links=self._links, receive_buffer_bytes=self._receive_buffer_bytes)
+        return self._restoring(self._stream)
+
+    async def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
+        """The IPv4 neighbour entries of an interface."""
+        with explained("read the neighbours"):
+            entries = await neighbours.read_neighbours(self._netlink)
+        return tuple(entry for entry in entries if entry.ifindex == ifindex)
+
+    async def manage_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+        """Install the entry as managed and watch it. An entry that an operator made permanent is left as it is."""
+        link = await self._known_link(ifindex)
+        with explained(f"manage neighbour {address} on {link.name}"):
+            is_ours = await neighbours.install(self._netlink, ifindex, address)
+        if is_ours:
+            self._managed.add((ifindex, address))
+            self._watch(ifindex).add(address)
+
+    async def release_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+        """Delete the entry if it is a managed one, and watch it no longer."""
+        self._managed.discard((ifindex, address))
+        if ifindex in self._watches:
+            self._watches[ifindex].discard(address)
+        with explained(f"release neighbour {address}"):
+            await neighbours.remove(self._netlink, ifindex, address)
+
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
+        """Make lbctl's rules and routes these. To be called again when a link came up: the kernel drops its routes."""
+        wanted = tables_of(paths)
+        async with self._paths_lock:
+            with explained("set the policy routes of the probes"):
+                current = await read_tables(self._netlink)
+                await apply(self._netlink, current=current, wanted=wanted)
+
+    async def announce(self, link: Link, vip: IPv4Address) -> None:
+        """Send one gratuitous ARP for the VIP with the link's MAC."""
+        packets.announce(link, vip)
+
+    async def find_duplicate(
+        self, link: Link, vip: IPv4Address, *, probes: int = 3, spacing_s: float = 0.2
+    ) -> bytes | None:
+        """RFC 5227 ARP probe; takes ``probes * spacing_s`` seconds when nobody answers."""
+        return await packets.find_duplicate(link, vip, probes=probes, spacing_s=spacing_s)
+
+    async def close(self) -> None:
+        """Stop watching and release sockets. Leaves neighbours and routes in place."""
+        for watch in self._watches.values():
+            await watch.close()
+        self._watches.clear()
+        if self._stream:
+            self._stream.close()
+        self._netlink.close()
+
+    async def _known_link(self, ifindex: int) -> Link:
+        if ifindex not in self._links:
+            with explained("read the interfaces"):
+                link = await read_link(self._netlink, ifindex)
+            if link is None:
+                raise NetworkError(f"no interface has index {ifindex}", hint="it was removed meanwhile; see: ip link")
+            self._links[ifindex] = link
+        return self._links[ifindex]
+
+    def _watch(self, ifindex: int) -> NeighbourWatch:
+        if ifindex not in self._watches:
+            link = self._links[ifindex]
+            self._watches[ifindex] = NeighbourWatch(
+                # The last link known, should it vanish.
+                link=lambda: self._links.get(ifindex, link),
+                interval_s=self._confirm_interval_s,
+                on_silence=partial(self._verify, ifindex),
+                on_move=partial(self._correct, ifindex),
+            )
+        return self._watches[ifindex]
+
+    async def _verify(self, ifindex: int, address: IPv4Address) -> None:
+        with explained(f"verify neighbour {address}"):
+            await neighbours.verify(self._netlink, ifindex, address)
+
+    async def _correct(self, ifindex: int, address: IPv4Address, mac: bytes) -> None:
+        with explained(f"correct the MAC of neighbour {address}"):
+            await neighbours.correct(self._netlink, ifindex, address, mac=mac)
+
+    async def _restoring(self, stream: EventStream) -> AsyncIterator[NetworkEvent]:
+        async with aclosing(stream.events()) as events:
+            async for event in events:
+                if isinstance(event, NeighbourChanged) and event.neighbour.state == "deleted":
+                    await self._restore(event.neighbour.ifindex, event.neighbour.address)
+                yield event
+
+    async def _restore(self, ifindex: int, address: IPv4Address) -> None:
+        """Put a managed entry back that the kernel dropped; it takes one on a link that is down, too."""
+        if (ifindex, address) not in self._managed:
+            return
+        try:
+            with explained(f"put back neighbour {address}"):
+                await neighbours.install(self._netlink, ifindex, address)
+        except LbctlError as error:  # the interface is gone
+            _log.warning("%s", error)

@@ -1,0 +1,127 @@
+"""Neighbour entries: read, installed as managed, released.
+
+A *managed* entry (NTF_EXT_MANAGED, Linux 5.16) is resolved and kept by the kernel itself; *extern_learn* exempts it
+from garbage collection. What the kernel does with one, measured on 6.18 with its default parameters:
+
+- a gratuitous ARP, or any other ARP packet from the owner, changes the MAC at once (also with ``arp_accept`` 0, and a
+  gratuitous one also within ``locktime``);
+- a MAC that changes *silently* (as Linux does it unless ``arp_notify`` is set) is noticed after 47 s: reachable time,
+  delay, three unicast probes, FAILED, and only then a broadcast. `lbctl.network.watch` closes that gap;
+- losing the carrier, or ``ip link set down``, deletes the entry for good. `lbctl.network.kernel` puts it back.
+"""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import IPv4Address
+from socket import AF_INET
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from lbctl.network.netlink import Netlink
+from lbctl.network.port import Neighbour
+
+NUD_NONE = 0x00
+NUD_REACHABLE = 0x02
+NUD_PROBE = 0x10
+NUD_PERMANENT = 0x80
+_NTF_EXT_LEARNED = 0x10
+_NTF_EXT_MANAGED = 1 << 0
+_STATES = {
+    NUD_NONE: "none",
+    0x01: "incomplete",
+    NUD_REACHABLE: "reachable",
+    0x04: "stale",
+    0x08: "delay",
+    NUD_PROBE: "probe",
+    0x20: "failed",
+    0x40: "noarp",
+    NUD_PERMANENT: "permanent",
+}
+_USABLE = frozenset({"reachable", "stale", "delay", "probe", "permanent"})
+
+
+def decode(message: Any) -> Neighbour:
+    """The neighbour of an RTM_NEWNEIGH or RTM_GETNEIGH message. The kernel tells no MAC for a failed entry."""
+    mac = message.get_attr("NDA_LLADDR")
+    state = _STATES.get(message["state"], hex(message["state"]))
+    return Neighbour(
+        ifindex=message["ifindex"],
+        address=IPv4Address(message.get_attr("NDA_DST")),
+        mac=bytes.fromhex(mac.replace(":", "")) if mac else None,
+        usable=mac is not None and state in _USABLE,
+        state=state,
+    )
+
+
+async def read_neighbours(netlink: Netlink) -> tuple[Neighbour, ...]:
+    """The IPv4 entries of every interface."""
+    return tuple(decode(message) for message in await netlink.dump("neigh", family=AF_INET))
+
+
+async def install(netlink: Netlink, ifindex: int, address: IPv4Address) -> bool:
+    """Make the entry managed, and have the kernel resolve it now. False: a permanent one of the operator's stands."""
+    entry = await _read_entry(netlink, ifindex, address)
+    # The kernel would strip NUD_PERMANENT, and with it the operator's pinned MAC.
+    if entry is not None and entry["state"] & NUD_PERMANENT:
+        return False
+    await _set_managed(netlink, ifindex, address)
+    return True
+
+
+async def remove(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
+    """Delete the entry if it is a managed one."""
+    entry = await _read_entry(netlink, ifindex, address)
+    if entry is None or not (entry.get_attr("NDA_FLAGS_EXT") or 0) & _NTF_EXT_MANAGED:
+        return
+    try:
+        await netlink.request("neigh", "del", ifindex=ifindex, dst=str(address))
+    except NetlinkError as error:
+        if error.code != errno.ENOENT:
+            raise
+
+
+async def verify(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
+    """Have the kernel probe a resolved entry now (three requests, ``retrans_time_ms`` apart) and decide its fate."""
+    entry = await _read_entry(netlink, ifindex, address)
+    if entry is None or not decode(entry).usable or entry["state"] & (NUD_PROBE | NUD_PERMANENT):
+        return
+    await _overwrite(netlink, ifindex, address, mac=entry.get_attr("NDA_LLADDR"), state=NUD_PROBE)
+
+
+async def correct(netlink: Netlink, ifindex: int, address: IPv4Address, *, mac: bytes) -> None:
+    """Give the entry the MAC that was heard, should the kernel have ignored it (``locktime`` after the last change)."""
+    entry = await _read_entry(netlink, ifindex, address)
+    if entry is None or entry["state"] & NUD_PERMANENT or decode(entry).mac == mac:
+        return
+    await _overwrite(netlink, ifindex, address, mac=mac.hex(":"), state=NUD_REACHABLE)
+
+
+async def _overwrite(netlink: Netlink, ifindex: int, address: IPv4Address, *, mac: str, state: int) -> None:
+    key = {"ifindex": ifindex, "dst": str(address)}
+    await netlink.request("neigh", "change", **key, lladdr=mac, state=state, flags=_NTF_EXT_LEARNED)
+    # A request that sets a state clears the managed flag, and one that sets the flag ignores the state: hence two.
+    await _set_managed(netlink, ifindex, address)
+
+
+async def _set_managed(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
+    await netlink.request(
+        "neigh",
+        "replace",
+        ifindex=ifindex,
+        dst=str(address),
+        state=NUD_NONE,
+        flags=_NTF_EXT_LEARNED,
+        flags_ext=_NTF_EXT_MANAGED,
+    )
+
+
+async def _read_entry(netlink: Netlink, ifindex: int, address: IPv4Address) -> Any | None:
+    try:
+        (entry,) = await netlink.request("neigh", "get", ifindex=ifindex, dst=str(address))
+    except NetlinkError as error:
+        if error.code == errno.ENOENT:
+            return None
+        raise
+    return entry

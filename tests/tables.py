@@ -1,0 +1,64 @@
+"""What tests do with tables: compare two, carry out a plan, and tell whether a packet may meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from lbctl.core.plan import Plan
+from lbctl.core.tables import NOBODY, BackendState, Tables, id_of
+from lbctl.dataplane.port import Dataplane
+
+
+def comparable(tables: Tables) -> dict[str, object]:
+    """The tables in plain dictionaries and lists, so that ``==`` tells and pytest shows the difference."""
+    plain: dict[str, object] = {field.name: dict(getattr(tables, field.name)) for field in fields(tables)}
+    return plain | {"slots": {number: slots.tolist() for number, slots in tables.slots.items()}}
+
+
+def without_freed(tables: Tables) -> dict[str, object]:
+    """As `comparable`; what generations the free ids had is left out."""
+    return comparable(tables) | {"freed": {}}
+
+
+def carry_out(plan: Plan, dataplane: Dataplane) -> None:
+    """Write every step."""
+    for step in plan.steps:
+        dataplane.write(step)
+
+
+def states_during(plan: Plan, dataplane: Dataplane) -> Iterator[Tables]:
+    """Write step by step; the tables before the first and after each one."""
+    yield dataplane.read()
+    for step in plan.steps:
+        dataplane.write(step)
+        yield dataplane.read()
+
+
+def dangers(tables: Tables) -> list[str]:
+    """What a packet that comes in now could suffer from. Empty: nothing."""
+    found = [
+        f"{key} points to absent pool {row.pool_id}"
+        for key, row in tables.services.items()
+        if row.pool_id not in tables.pools
+    ]
+    found += [
+        f"{vip} is on absent interface {ifindex}"
+        for vip, ifindex in tables.vips.items()
+        if ifindex not in tables.interfaces
+    ]
+    for pool_id, slots in tables.slots.items():
+        found += [f"pool {pool_id}: {fault}" for ref in set(slots.tolist()) if (fault := _fault(tables, ref))]
+    return found
+
+
+def _fault(tables: Tables, ref: int) -> str:
+    """Why a new connection must not follow a slot's reference; empty if it may."""
+    if ref == NOBODY:
+        return ""
+    row = tables.backends.get(id_of(ref))
+    if row is None:
+        return f"slots refer to absent backend {id_of(ref)}"
+    if row.generation != ref >> 16:
+        return f"slots refer to generation {ref >> 16} of backend {id_of(ref)}, which is of {row.generation}"
+    return "" if row.state is BackendState.UP else f"slots refer to backend {id_of(ref)}, which is {row.state.name}"
