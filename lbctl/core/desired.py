@@ -132,11 +132,13 @@ def _services(
 def _refs(
     declaration: Declaration, situation: Situation, current: Tables, limits: Limits
 ) -> tuple[Ids, Mapping[str, Ref]]:
-    """Each declared backend's reference by label. Removed backends keep their ids while they are busy."""
+    """Each declared backend's reference by label. Removed backends keep their ids while they are busy; one that takes
+    connections until this very moment counts as busy, for a client may have come since the flows were counted."""
     ids = _ids_of(current, limits)
+    taking = {number for number, row in current.backends.items() if row.state is BackendState.UP}
     for number in ids.unclaimed(backend_key(backend) for backend in declaration.backends()):
         ids = ids.without(number)
-        if number not in situation.busy_backends:
+        if number not in situation.busy_backends | taking:
             ids = ids.release(number)
     refs: dict[str, Ref] = {}
     for backend in declaration.backends():
@@ -164,8 +166,13 @@ def _declared(declaration: Declaration, situation: Situation, refs: Mapping[str,
 
 
 def _lingering(current: Tables, ids: Ids) -> Mapping[int, BackendRow]:
-    """Rows of removed backends that are still busy: a removal is a drain."""
-    return {number: replace(current.backends[number], state=BackendState.DRAINING) for number in ids.retired}
+    """Rows of removed backends that are still busy: a removal is a drain. One that was down stays so: what a client sends
+    anew (a datagram, a connection from the same port) goes to somebody else."""
+    rows = {number: current.backends[number] for number in ids.retired}
+    return {
+        number: row if row.state is BackendState.DOWN else replace(row, state=BackendState.DRAINING)
+        for number, row in rows.items()
+    }
 
 
 def _pool_ids(pools: Sequence[Pool], current: Tables, limits: Limits) -> Mapping[str, int]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -63,16 +65,6 @@ class _TestRunOpts(_Opts):
         ("data_size_out", c_uint32), ("ctx_in", c_void_p), ("ctx_out", c_void_p), ("ctx_size_in", c_uint32),
         ("ctx_size_out", c_uint32), ("retval", c_uint32), ("repeat", c_int), ("duration", c_uint32),
         ("flags", c_uint32), ("cpu", c_uint32), ("batch_size", c_uint32),
-    )  # fmt: skip
-
-
-class _ProgInfo(ctypes.Structure):
-    """The head of ``struct bpf_prog_info``."""
-
-    _fields_ = (
-        ("type", c_uint32), ("id", c_uint32), ("tag", ctypes.c_ubyte * 8), ("jited_len", c_uint32),
-        ("xlated_len", c_uint32), ("jited", c_uint64), ("xlated", c_uint64), ("load_time", c_uint64),
-        ("created_by_uid", c_uint32), ("nr_map_ids", c_uint32), ("map_ids", c_uint64), ("name", ctypes.c_char * 16),
     )  # fmt: skip
 
 
@@ -188,6 +180,16 @@ def open_pin(path: Path) -> int:
     return _checked(_lib().bpf_obj_get(os.fsencode(path)), f"opening pin {path}")
 
 
+@contextmanager
+def opened_pin(path: Path) -> Iterator[int]:
+    """Open a pinned object for a moment."""
+    fd = open_pin(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def _info(fd: int, info: ctypes.Structure, what: str) -> None:
     _checked(_lib().bpf_obj_get_info_by_fd(fd, byref(info), byref(c_uint32(ctypes.sizeof(info)))), what)
 
@@ -204,13 +206,6 @@ def map_info(fd: int) -> MapInfo:
         max_entries=info.max_entries,
         flags=info.map_flags,
     )
-
-
-def program_id(fd: int) -> int:
-    """The kernel's id of a program."""
-    info = _ProgInfo()
-    _info(fd, info, "reading a program's description")
-    return int(info.id)
 
 
 def link_info(fd: int) -> LinkInfo:

@@ -59,7 +59,7 @@ class KernelDataplane:
             services=self._read_services(),
             pools=pools,
             backends={int(i): rows.backend_row(self._backends[i]) for i in live},
-            slots={i: self._slots[pool.base : pool.base + pool.size].copy() for i, pool in pools.items()},
+            slots={i: self.slots_at(pool.base, pool.size) for i, pool in pools.items()},
             freed={int(i): int(self._backends[i]["link"]) >> 48 for i in freed},
         )
 
@@ -80,6 +80,11 @@ class KernelDataplane:
             for keys, values in batches
             for vip, (ifindex,) in zip(keys.tolist(), values.tolist(), strict=True)
         }
+
+    def slots_at(self, base: int, size: int) -> NDArray[np.uint32]:
+        """The references in a block of slots, shape (size,)."""
+        block: NDArray[np.uint32] = self._slots[base : base + size].copy()
+        return block
 
     def write(self, step: Step) -> None:
         """Carry out one step of a plan."""
@@ -259,7 +264,8 @@ def pinned_vips(pins: Path) -> frozenset[IPv4Address]:
     path = loader.pin_path("lb_vips", MAPS["lb_vips"], pins)
     if not path.exists():
         return frozenset()
-    keys = [batch for batch, _ in HashMap(bpf.open_pin(path), MAPS["lb_vips"]).batches()]
+    with bpf.opened_pin(path) as vips:
+        keys = [batch for batch, _ in HashMap(vips, MAPS["lb_vips"]).batches()]
     return frozenset(IPv4Address(vip) for batch in keys for vip in batch.tolist())
 
 
@@ -268,7 +274,8 @@ def pinned_backends(pins: Path) -> frozenset[IPv4Address]:
     path = loader.pin_path("lb_backends", MAPS["lb_backends"], pins)
     if not path.exists():
         return frozenset()
-    rows_there = shared_array(bpf.open_pin(path), MAPS["lb_backends"])
+    with bpf.opened_pin(path) as backends:
+        rows_there = shared_array(backends, MAPS["lb_backends"])
     return frozenset(IPv4Address(address) for address in rows_there["address"][rows_there["state"] != 0].tolist())
 
 

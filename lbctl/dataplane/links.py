@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,8 @@ class Links:
         """Put the program on an interface: behind its pinned link if there is one in a mode that is wanted."""
         for path, attached in self._of(ifindex):
             if mode is AttachMode.AUTO or mode.value == attached.value:
-                bpf.update_link(bpf.open_pin(path), self._program)
+                with bpf.opened_pin(path) as link:
+                    bpf.update_link(link, self._program)
                 loader.pin_program(self._program, self._pins)
                 return Attachment(ifindex=ifindex, mode=attached)
             path.unlink()
@@ -38,7 +40,9 @@ class Links:
         for path, index, mode in pinned_links(self._pins):
             if index != ifindex:
                 continue
-            if bpf.link_info(bpf.open_pin(path)).ifindex == ifindex:
+            with bpf.opened_pin(path) as link:
+                is_alive = bpf.link_info(link).ifindex == ifindex
+            if is_alive:
                 yield path, mode
             else:
                 path.unlink()
@@ -64,6 +68,7 @@ class Links:
                 ) from error
             raise
         bpf.pin(link, self._pins / _SEPARATOR.join(("link", str(ifindex), mode.value)))
+        os.close(link)  # the pin holds it from now on
         return Attachment(ifindex=ifindex, mode=mode, fallback_reason=fallback_reason)
 
     def detach_others(self, keep: frozenset[int]) -> None:

@@ -55,9 +55,14 @@ class Daemon:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
             notifications.bind(str(path))
             notifications.setblocking(False)
-            self._process = self.node.popen(self._command(), output=self.log, environment={"NOTIFY_SOCKET": str(path)})
+            self._process = self.launch(notify=path)
             self._await(notifications, ready_within_s)
         return time.monotonic() - began
+
+    def launch(self, *, notify: Path | None = None) -> subprocess.Popen[Any]:
+        """Start the process and do not wait."""
+        environment = {"NOTIFY_SOCKET": str(notify)} if notify else {}
+        return self.node.popen(self._command(), output=self.log, environment=environment)
 
     def stop(self) -> int:
         """End it in order (SIGTERM) and return its exit code. Forwarding goes on: that is lbctl's promise."""

@@ -3,6 +3,7 @@
 Rounds are interleaved (bare, path, path, …, bare, path, …), so that a change of clock speed or a noisy neighbour meets all
 of them; each figure is the median over the rounds of the difference and the ratio *within* a round. That every repeat took
 the path meant is proven by the program's own counters. Writes ``build/bench.json``.
+Then come the controller's figures (`controller`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from lbctl.dataplane.layout import FLOW, FLOW_KEY4, HALF_OPENS, Reason
 from lbctl.dataplane.objectfile import compile_source
+from tests.bench import controller
 from tests.bench.paths import CLIENT, PATHS, PORT, SYN, UDP_PORT, VIP, Path
 from tests.packets.oracle import hash_flow
 from tests.packets.rig import Rig, backend_row, rig_of, tables
@@ -120,21 +122,41 @@ def summarise(name: str, samples: Sequence[Sample]) -> dict[str, object]:
     }
 
 
+def print_paths(rows: Sequence[dict[str, object]], rounds: int) -> None:
+    """The data plane's table."""
+    print(f"{'path':<20} {'ns':>7} {'over bare':>10} {'ratio':>6}   (median of {rounds} interleaved rounds)")
+    for row in rows:
+        print(f"{row['path']:<20} {row['ns']:>7} {row['over_bare_ns']:>+10} {row['ratio']:>6}")
+
+
+def print_figures(rows: Sequence[dict[str, object]]) -> None:
+    """The controller's table."""
+    print(f"\n{'figure':<38} {'value':>9} {'unit':<5} {'limit':>7} {'ratio':>7}")
+    for row in rows:
+        print(f"{row['figure']:<38} {row['value']:>9} {row['unit']:<5} {row['limit']:>7} {row['ratio']:>7}")
+
+
+def write(path: FilePath, rows: Sequence[dict[str, object]]) -> None:
+    """As JSON, for those who compare."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+
+
 def main() -> None:
-    """Measure, print the table, write the file."""
+    """Measure, print the tables, write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--output", type=FilePath, default=FilePath("build/bench.json"))
+    parser.add_argument("--output", type=FilePath, default=FilePath("build"))
     options = parser.parse_args()
     with rig_of(compile_source(FilePath(__file__).with_name("bench.c"))) as rig:
         rig.hold(tables({number: backend_row(number) for number in (1, 2, 3)}))
         results = measure(rig, PATHS, options.rounds)
     rows = [summarise(name, samples) for name, samples in results.items()]
-    print(f"{'path':<20} {'ns':>7} {'over bare':>10} {'ratio':>6}   (median of {options.rounds} interleaved rounds)")
-    for row in rows:
-        print(f"{row['path']:<20} {row['ns']:>7} {row['over_bare_ns']:>+10} {row['ratio']:>6}")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(rows, indent=1) + "\n")
+    print_paths(rows, options.rounds)
+    write(options.output / "bench.json", rows)
+    figures = controller.measure(options.rounds)
+    print_figures(figures)
+    write(options.output / "controller.json", figures)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _ip(arguments: str) -> None:
     subprocess.run(["ip", *arguments.split()], check=True, capture_output=True)
 
 
-def eventually(condition: Callable[[], T], *, within_s: float = 10) -> T:
+def eventually(condition: Callable[[], T | None], *, within_s: float = 10) -> T:
     """Wait until the condition holds; its value. Fails the test after the deadline."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
