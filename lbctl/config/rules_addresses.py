@@ -22,6 +22,7 @@ def check_addresses(draft: Draft) -> Iterator[Mistake]:
     yield from _listeners(draft)
     yield from _backend_addresses(draft)
     yield from _shared_addresses(draft)
+    yield from _other_wires(draft)
 
 
 def interface_of(address: IPv4Address, interfaces: dict[str, InterfaceSpec]) -> str | None:
@@ -156,3 +157,18 @@ def _shared_addresses(draft: Draft) -> Iterator[Mistake]:
                 message = f"address {backend.address} is already that of backend {pool_name}/{other} (line {line})"
                 hint = "correct one address, or remove one backend and raise the other's weight"
                 yield draft.mistake(("pools", pool_name, "backends", name, "address"), message, hint=hint)
+
+
+def _other_wires(draft: Draft) -> Iterator[Mistake]:
+    """The program sends a frame out of the interface that it came in by."""
+    interfaces = _bounded_interfaces(draft)
+    for name, service in draft.spec.services.items():
+        on = service.interface or interface_of(service.vip, interfaces)
+        pool = draft.spec.pools.get(service.pool)
+        for backend_name, backend in pool.backends.items() if pool and on in interfaces else ():
+            other = interface_of(backend.address, interfaces)
+            if other not in (None, on):
+                message = f"vip {service.vip} is on {on}, but backend {service.pool}/{backend_name} is on {other}"
+                hint = f"use a VIP of {other}'s subnet for this pool; balancing between interfaces is not available yet"
+                yield draft.mistake(("services", name, "pool"), message, hint=hint)
+                break

@@ -146,8 +146,9 @@ def test_agent_of_pool_is_overridden_and_switched_off_by_backends() -> None:
 
 def test_backend_belongs_to_the_interface_whose_subnet_holds_it() -> None:
     text = GOOD.replace("services:", "  eth1: {address: 198.51.100.1/25, mode: generic}\nservices:")
-    found = declaration(text.replace("192.0.2.12", "198.51.100.12"))
-    assert [backend.interface for backend in found.backends()] == ["eth0", "eth1"]
+    text += "  seen: {kind: web, backends: {web1: {address: 198.51.100.12}}}\n"
+    found = declaration(text.replace("pools:", "  web: {vip: 198.51.100.100, preset: https, pool: seen}\npools:"))
+    assert [backend.interface for backend in found.backends()] == ["eth0", "eth0", "eth1"]
 
 
 def test_words_that_yaml_1_1_took_for_booleans_are_text() -> None:
