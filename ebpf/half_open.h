@@ -7,8 +7,8 @@
 
 #include "types.h"
 
-#define HALF_OPEN_TICK 8  /* a tick is 256 jiffies: 1.02 s at 250 Hz */
-#define HALF_OPEN_TICKS 64 /* older entries are not trusted */
+#define HALF_OPEN_TICK 8   /* a tick is 256 jiffies: 1.02 s at 250 Hz, 2.56 s at 100 Hz */
+#define HALF_OPEN_TICKS 64 /* older entries are not trusted (the time wraps at 256 ticks; see retention.py) */
 
 static __always_inline u8 half_open_now(void)
 {

@@ -48,7 +48,10 @@ static __always_inline bool is_vip(__be32 address)
  * earlier connection from the same ports left, to a backend that this one must not follow; or NULL. */
 static __always_inline enum lb_reason open_tcp(struct choice *c, struct flow *flow)
 {
-	if (!choose_by_half_open(c)) {
+	/* A SYN sent again goes where the first one went, while that backend takes new connections. */
+	bool is_repeated = !flow && choose_by_half_open(c) && c->backend->state == LB_BACKEND_UP;
+
+	if (!is_repeated) {
 		if (!choose_by_slot(c))
 			return LB_NO_BACKEND;
 		remember_half_open(c);
@@ -68,9 +71,13 @@ static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct t
 	if (!is_handshake && !choose_by_slot(c))
 		return LB_NO_BACKEND;
 	flow = new_flow(c);
+	follow_tcp_state(&flow, tcp); /* a FIN in mid-stream leaves little to come */
 	if (tcp->rst || lb_flows_tcp4.update(&c->key, &flow))
 		return LB_UNTRACKED;
-	return is_handshake ? LB_FIRST_ACK : LB_PICKED_UP;
+	if (!is_handshake)
+		return LB_PICKED_UP;
+	forget_half_open(c);
+	return LB_FIRST_ACK;
 }
 
 static __always_inline enum lb_reason new_tcp(struct choice *c, const struct tcphdr *tcp, struct flow *flow)

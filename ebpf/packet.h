@@ -42,9 +42,8 @@ static __always_inline struct iphdr *parse_ipv4(const struct packet *pkt)
 	return (void *)(ip + 1) <= pkt->end ? ip : NULL;
 }
 
-/* RFC 791: version 4, a header of at least 20 bytes, a total length that covers it and that the frame holds. Trailing
- * Ethernet padding is no fault. In a multi-buffer frame `end` bounds the first buffer only, so just the header is held
- * against it. */
+/* RFC 791: version 4, a header of at least 20 bytes, a total length that covers it. Trailing Ethernet padding is no fault.
+ * Whether the frame holds the total length is not looked at: in a multi-buffer frame `end` bounds the first buffer only. */
 static __always_inline bool is_sane_ipv4(const struct iphdr *ip)
 {
 	return ip->version == 4 && ip->ihl >= 5 && from_be16(ip->tot_len) >= ip->ihl * 4;

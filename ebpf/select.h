@@ -91,7 +91,7 @@ static __always_inline bool choose_by_slot(struct choice *c)
 	return c->backend && c->backend->state == LB_BACKEND_UP;
 }
 
-/* The backend that the flow's SYN went to, unless it was lost or is down. */
+/* The backend that the flow's SYN went to, if that is still known. What state it must be in is for the caller to say. */
 static __always_inline bool choose_by_half_open(struct choice *c)
 {
 	u32 index = (u32)c->hash & (LB_HALF_OPENS - 1);
@@ -106,7 +106,17 @@ static __always_inline bool choose_by_half_open(struct choice *c)
 	if (!c->backend || (u8)(c->backend->link >> 48) != generation)
 		return false;
 	c->ref = (u32)(c->backend->link >> 48) << 16 | id;
-	return c->backend->state == LB_BACKEND_UP || c->backend->state == LB_BACKEND_DRAINING;
+	return c->backend->state != LB_BACKEND_ABSENT;
+}
+
+/* A handshake that is complete is no longer half open: the flow knows the backend from now on. */
+static __always_inline void forget_half_open(const struct choice *c)
+{
+	u32 index = (u32)c->hash & (LB_HALF_OPENS - 1);
+	u64 *entry = lb_half_opens.lookup(&index);
+
+	if (entry)
+		*(volatile u64 *)entry = 0;
 }
 
 static __always_inline void remember_half_open(const struct choice *c)

@@ -24,7 +24,8 @@ static __always_inline void count_reason(enum lb_reason reason, u32 bytes)
 	counter->bytes += bytes;
 }
 
-/* A connection counts when its client completed the handshake: a SYN flood makes none. */
+/* A connection counts when its client completed the handshake, so that a SYN flood makes none; one from reused ports counts
+ * at its SYN, for its flow is there already. */
 static __always_inline bool begins_connection(enum lb_reason reason)
 {
 	return reason == LB_FIRST_ACK || reason == LB_REUSED_PORT || reason == LB_UDP_NEW;

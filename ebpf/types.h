@@ -94,7 +94,7 @@ struct backend_stats {
 };
 
 struct globals {
-	u64 seed;       /* of the flow hash; directors that share their clients share it */
+	u64 seed;       /* of the flow hash: a secret, so that nobody can aim at a slot or at a half-open entry */
 	u64 generation; /* of the last complete write by the daemon */
 };
 
@@ -133,7 +133,7 @@ enum lb_reason {
 
 #define LB_INTERFACES 256    /* power of two: rows of lb_interfaces */
 #define LB_SERVICES 32768    /* power of two: rows of lb_services */
-#define LB_SERVICE_PROBES 4  /* a service stands in one of this many rows from its hash on */
+#define LB_SERVICE_PROBES 8  /* a service stands in one of this many rows from its hash on */
 #define LB_HALF_OPENS 65536  /* power of two: rows of lb_half_opens */
 #define LB_FILTER_WORDS 1024 /* power of two: 64-bit words of lb_vip_filter */
 

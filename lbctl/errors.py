@@ -45,6 +45,10 @@ class NetworkError(LbctlError):
     """The network engineer must act: an interface, an address or a neighbour is not as declared."""
 
 
+class NoSuchInterfaceError(NetworkError):
+    """The network engineer must act, or wait: an interface does not exist now."""
+
+
 class DaemonUnreachableError(LbctlError):
     """The person at the keyboard must act: no lbctl daemon answers on the control socket."""
 

@@ -41,7 +41,7 @@ def post(path: Path, resource: str, answer: type[_Answer]) -> _Answer:
 def backend_resource(label: str, action: str) -> str:
     """The resource of an action on ``POOL/BACKEND``."""
     pool, separator, name = label.partition("/")
-    if not (pool and separator and name):
+    if not (pool and separator and name) or "/" in name:
         raise UsageError(f"{label!r} does not name a backend", hint="write POOL/BACKEND; `lbctl status` lists them")
     return f"/v1/backends/{quote(pool, safe='')}/{quote(name, safe='')}/{action}"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from lbctl.cli.options import pins_option
 from lbctl.daemon.teardown import tear_down
+from lbctl.errors import SystemRequirementError
 
 
 @click.command()
@@ -18,9 +20,12 @@ def detach(pins: Path, yes: bool) -> None:
 
     Removes the program from its interfaces, and all of lbctl's pins, policy routes and neighbour entries.
     """
+    if os.geteuid() != 0:
+        raise SystemRequirementError("lbctl detach needs root", hint="run it as root")
+    if not pins.is_dir():
+        click.echo(f"nothing was attached: {pins} does not exist")
+        return
     if not yes:
         click.confirm("Every connection through this director's VIPs will end. Go on?", abort=True)
     links = tear_down(pins)
-    click.echo(
-        f"detached from {links} interface(s); nothing of lbctl is left in {pins}" if links else "nothing was attached"
-    )
+    click.echo(f"detached from {links} interface{'' if links == 1 else 's'}; nothing of lbctl is left in {pins}")

@@ -11,26 +11,35 @@ from lbctl.cli.client import get
 from lbctl.cli.options import socket_option
 from lbctl.cli.render import console, duration
 from lbctl.daemon.models import Flows, FlowStatus
+from lbctl.errors import UsageError
+
+_MOST = 10_000
 
 
 @click.command()
-@click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="List at most this many."
-)
+@click.option("--limit", type=click.IntRange(1, _MOST), default=1000, show_default=True, help="List at most this many.")
 @click.option("--backend", metavar="POOL/BACKEND", help="Only those of one backend.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @socket_option
 def flows(limit: int, backend: str | None, as_json: bool, socket: Path) -> None:
     """List live connections through the director: client, VIP, backend, and how long the client has been silent."""
-    found = get(socket, f"/v1/flows?limit={limit}", Flows)
+    found = get(socket, f"/v1/flows?limit={_MOST if backend else limit}", Flows)
     if backend:
-        found = found.model_copy(update={"flows": tuple(flow for flow in found.flows if flow.backend == backend)})
+        found = _only(found, backend, limit)
     if as_json:
         click.echo(found.model_dump_json(indent=1))
         return
     console().print(_table(found.flows))
     if found.truncated:
-        click.echo(f"there are more than {limit}: see --limit")
+        click.echo(f"not all are shown; --limit may be up to {_MOST}")
+
+
+def _only(found: Flows, backend: str, limit: int) -> Flows:
+    """The flows of one backend, also of one that was removed from the file."""
+    if "/" not in backend:
+        raise UsageError(f"{backend!r} does not name a backend", hint="write POOL/BACKEND; `lbctl status` lists them")
+    own = tuple(flow for flow in found.flows if flow.backend.removesuffix(" (removed)") == backend)
+    return Flows(flows=own[:limit], truncated=found.truncated or len(own) > limit)
 
 
 def _table(found: tuple[FlowStatus, ...]) -> Table:

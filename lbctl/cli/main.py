@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lbctl import __version__
-from lbctl.errors import LbctlError
+from lbctl.errors import ConfigError, LbctlError
 
 _COMMANDS = {
     "run": ("run", "Run the director in the foreground (what the service does)."),
@@ -44,7 +44,11 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 it failed, 2 the configuration or the command line is wrong.",
+)
 @click.version_option(__version__, prog_name="lbctl")
 def cli() -> None:
     """A layer-4 load balancer for imaging networks: XDP direct routing.
@@ -55,9 +59,12 @@ def cli() -> None:
 
 
 def main(*args: Any) -> None:
-    """Run a command. Exit codes: 0 done, 1 it failed, 2 the configuration or the command line is wrong."""
+    """Run a command. Exit codes: 0 done, 1 it failed, 2 the configuration or the command line is wrong.
+
+    Mistakes in a file come as a compiler's do, each line beginning with ``file:line:column``.
+    """
     try:
         cli(*args)
     except LbctlError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"{error}\n" if isinstance(error, ConfigError) else f"error: {error}\n")
         sys.exit(error.exit_code)

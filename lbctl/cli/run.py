@@ -13,7 +13,7 @@ from lbctl.errors import SystemRequirementError
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, show_default=True, help="What to run.")
+@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, show_default=True, help="The configuration.")
 @pins_option
 @click.option(
     "--socket", type=click.Path(path_type=Path), default=SOCKET, show_default=True, help="Control socket to create."

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from lbctl.cli.client import get
 from lbctl.cli.options import socket_option
 from lbctl.cli.render import amount, console, duration
-from lbctl.daemon.models import BackendStatus, InterfaceStatus, PoolStatus, ServiceStatus, Status
+from lbctl.cli.tables import Column, print_table
+from lbctl.daemon.models import BackendStatus, FlowTableStatus, InterfaceStatus, ServiceStatus, Status
 
 _COLOURS = {
     "up": "green",
@@ -50,15 +51,18 @@ def status(as_json: bool, socket: Path) -> None:
 def show(found: Status, out: Console) -> None:
     """The whole picture as tables."""
     _troubles(found, out)
-    out.print(_interfaces(found.interfaces))
+    _interfaces(found.interfaces, out)
     out.print()
-    out.print(_services(found.services))
+    _services(found.services, out)
     for pool in found.pools:
         out.print()
-        out.print(_pool(pool))
+        _backends(f"pool {pool.name} ({pool.kind})", pool.backends, out)
     if found.removed:
         out.print()
-        out.print(_backends("removed from the file, with live connections", found.removed))
+        _backends("removed from the file, with live connections", found.removed, out)
+    if found.removed_vips:
+        vips = ", ".join(map(str, found.removed_vips))
+        out.print(f"\nVIPs removed from the file, answered for while they have connections: {vips}")
     out.print()
     out.print(_summary(found), style="dim")
 
@@ -70,77 +74,92 @@ def _troubles(found: Status, out: Console) -> None:
             Text(f"The file was refused, the configuration before it goes on:\n{found.daemon.config_error}\n", "red")
         )
     if found.daemon.last_error:
-        out.print(Text(f"The latest change failed: {found.daemon.last_error}\n", "red"))
+        out.print(Text(f"The latest change failed and is tried again: {found.daemon.last_error}\n", "red"))
     for interface in found.interfaces:
         if interface.fallback_reason:
             text = f"{interface.name} runs in generic mode, which is slower: {interface.fallback_reason}\n"
             out.print(Text(text, "yellow"))
-    for name, text in _ALARMS.items():
-        if name in found.reasons:
-            out.print(Text(f"{found.reasons[name].packets} {name}: {text}", "yellow"))
-    if _ALARMS.keys() & found.reasons.keys():
+    alarms = list(_alarms(found))
+    for text in alarms:
+        out.print(Text(text, "yellow"))
+    if alarms:
         out.print()
 
 
-def _table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=column != "REASON")
-    return table
+def _alarms(found: Status) -> Iterator[str]:
+    """What went wrong in the last minute; what did before is in the totals at the end."""
+    for name, text in _ALARMS.items():
+        count = found.reasons.get(name)
+        if count and count.recent_packets:
+            yield f"{name}, {_packets(count.recent_packets)} in the last minute: {text}"
 
 
-def _interfaces(interfaces: tuple[InterfaceStatus, ...]) -> Table:
-    table = _table("INTERFACE", "ADDRESS", "MAC", "XDP")
-    for interface in interfaces:
-        mode = Text(interface.mode, "green" if interface.mode == "native" else "yellow")
-        table.add_row(interface.name, str(interface.address), interface.mac or "-", mode)
-    return table
+def _packets(count: int) -> str:
+    return f"{count} packet" if count == 1 else f"{count} packets"
 
 
-def _services(services: tuple[ServiceStatus, ...]) -> Table:
-    numbers = ("CONNECTIONS", "PACKETS", "BYTES")
-    table = _table("SERVICE", "VIP", "PORTS", "POOL", "STATE", *numbers, "REASON", numbers=numbers)
-    for service in services:
-        ports = f"{service.protocol} {','.join(map(str, service.ports))}"
-        state = Text(service.state, "green" if service.state == "active" else "red")
-        counts = (str(service.new_connections), str(service.packets), amount(service.bytes))
-        table.add_row(service.name, str(service.vip), ports, service.pool, state, *counts, service.reason)
-    return table
+def _interfaces(interfaces: tuple[InterfaceStatus, ...], out: Console) -> None:
+    modes = [Text(row.mode, "green" if row.mode == "native" else "yellow") for row in interfaces]
+    columns = (
+        Column(heading="INTERFACE", cells=[row.name for row in interfaces]),
+        Column(heading="ADDRESS", cells=[str(row.address) for row in interfaces]),
+        Column(heading="MAC", cells=[row.mac or "-" for row in interfaces]),
+        Column(heading="XDP", cells=modes),
+    )
+    print_table(out, columns)
 
 
-def _pool(pool: PoolStatus) -> Table:
-    return _backends(f"pool {pool.name} ({pool.kind})", pool.backends)
+def _services(services: tuple[ServiceStatus, ...], out: Console) -> None:
+    ports = [f"{row.protocol} {','.join(map(str, row.ports))}" for row in services]
+    states = [Text(row.state, "green" if row.state == "active" else "red") for row in services]
+    columns = (
+        Column(heading="SERVICE", cells=[row.name for row in services]),
+        Column(heading="VIP", cells=[str(row.vip) for row in services]),
+        Column(heading="PORTS", cells=ports),
+        Column(heading="POOL", cells=[row.pool for row in services], rank=1),
+        Column(heading="STATE", cells=states),
+        Column(heading="CONNECTIONS", cells=[str(row.new_connections) for row in services], is_number=True),
+        Column(heading="PACKETS", cells=[str(row.packets) for row in services], is_number=True, rank=3),
+        Column(heading="BYTES", cells=[amount(row.bytes) for row in services], is_number=True, rank=2),
+    )
+    print_table(out, columns, reasons=[row.reason for row in services])
 
 
-def _backends(title: str, backends: tuple[BackendStatus, ...]) -> Table:
-    numbers = ("WEIGHT", "SHARE", "FLOWS", "CONNECTIONS", "BYTES", "RETURNED")
-    table = _table("BACKEND", "ADDRESS", "MAC", "STATE", "FOR", *numbers, "REASON", numbers=numbers)
-    table.title, table.title_justify, table.title_style = title, "left", "bold"
-    for backend in backends:
-        table.add_row(
-            backend.name,
-            str(backend.address),
-            backend.mac or "-",
-            Text(backend.state, _COLOURS.get(backend.state, "red")),
-            duration(backend.since_s),
-            f"{backend.effective_weight:g}/{backend.weight}",
-            f"{backend.share:.1%}",
-            str(backend.flows),
-            str(backend.new_connections),
-            amount(backend.bytes),
-            str(backend.returned or "-"),
-            _reason(backend),
-        )
-    return table
+def _backends(title: str, rows: tuple[BackendStatus, ...], out: Console) -> None:
+    states = [Text(row.state, _COLOURS.get(row.state, "red")) for row in rows]
+    ages = ["-" if row.since_s is None else duration(row.since_s) for row in rows]
+    weights = [f"{row.effective_weight:g}/{row.weight}" for row in rows]
+    columns = (
+        Column(heading="BACKEND", cells=[row.name for row in rows]),
+        Column(heading="ADDRESS", cells=[str(row.address) for row in rows]),
+        Column(heading="MAC", cells=[row.mac or "-" for row in rows], rank=4),
+        Column(heading="STATE", cells=states),
+        Column(heading="FOR", cells=ages, rank=1),
+        Column(heading="WEIGHT", cells=weights, is_number=True),
+        Column(heading="SHARE", cells=[f"{row.share:.1%}" for row in rows], is_number=True),
+        Column(heading="FLOWS", cells=[str(row.flows) for row in rows], is_number=True),
+        Column(heading="CONNECTIONS", cells=[str(row.new_connections) for row in rows], is_number=True, rank=2),
+        Column(heading="BYTES", cells=[amount(row.bytes) for row in rows], is_number=True, rank=3),
+        Column(heading="RETURNED", cells=[str(row.returned or "-") for row in rows], is_number=True, rank=5),
+    )
+    print_table(out, columns, reasons=[_reason(row) for row in rows], title=title)
 
 
 def _reason(backend: BackendStatus) -> str:
     parts = [backend.reason]
     if backend.agent and backend.agent not in backend.reason:
         parts.append(f"agent: {backend.agent.removeprefix('agent: ').removeprefix('agent ')}")
-    if backend.returned:
-        parts.append("it returned packets: put the VIP on its loopback")
+    if backend.returned_recently:
+        parts.append(
+            f"it returned {_packets(backend.returned_recently)} in the last minute: put the VIP on its loopback"
+        )
     return "; ".join(part for part in parts if part)
+
+
+def _flows(table: FlowTableStatus) -> str:
+    if table.age_s is None:
+        return "not counted yet"
+    return f"{table.live} of {table.capacity}, counted {duration(table.age_s)} ago"
 
 
 def _summary(found: Status) -> str:
@@ -149,8 +168,8 @@ def _summary(found: Status) -> str:
     others = {name: count.packets for name, count in found.reasons.items() if name not in _FORWARDED | _ANSWERED}
     told = ", ".join(f"{packets} {name}" for name, packets in others.items()) or "nothing else"
     return (
-        f"{forwarded} packets forwarded, {answered} ARP requests and pings answered, {told}\n"
-        f"flow table: {found.flow_table.live} of {found.flow_table.capacity}; memory: daemon "
+        f"packets: {forwarded} forwarded, {answered} answered (ARP, ping), {told}\n"
+        f"flows: {_flows(found.flow_table)}; memory: daemon "
         f"{amount(found.memory.daemon_anonymous)}, BPF maps {amount(found.memory.bpf_maps)}\n"
         f"lbctl {found.daemon.version}, process {found.daemon.pid}, up {duration(found.daemon.uptime_s)}, "
         f"generation {found.daemon.generation}, {found.daemon.config}"

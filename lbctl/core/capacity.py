@@ -34,6 +34,7 @@ class Capacity:
     ``percent`` (whole points, 0–100) is in effect; it moves to ``target_percent``, the latest report that counts, by way
     of ``smoothed_percent``. ``word`` is the word in force (``None`` until one is said). Times are monotonic seconds;
     ``silent_since_s`` is the first of the latest ``missed`` answers. ``is_silent``: that it is silent has been told.
+    ``is_adopted``: ``percent`` is only what the kernel's tables let one guess, until the agent is heard or silent.
     """
 
     percent: int = 100
@@ -44,15 +45,17 @@ class Capacity:
     silent_since_s: float | None = None
     missed: int = 0
     is_silent: bool = False
+    is_adopted: bool = False
 
     @classmethod
     def adopted(cls, percent: int) -> Capacity:
         """The capacity to start from when the kernel already holds the backend's weight.
 
-        It stays until the agent is heard or silent. The target is the declared weight, not ``percent``: that may be the
-        middle of a step, and an agent that only ever says "up" would leave it there.
+        It stays until the agent is heard or silent; what is heard first replaces the guess at once. The target is the
+        declared weight, not ``percent``: that may be the middle of a step, and an agent that only ever says "up" would
+        leave it there.
         """
-        return cls(percent=percent, smoothed_percent=float(percent))
+        return cls(percent=percent, smoothed_percent=float(percent), is_adopted=True)
 
     @property
     def is_withheld(self) -> bool:
@@ -132,7 +135,7 @@ def _after_silence(
     waiting = replace(capacity, missed=missed, silent_since_s=since_s)
     if missed < settings.missed_until_silent:
         return waiting, ()
-    ignored = replace(waiting, is_silent=True, word=None, target_percent=100, smoothed_percent=100.0)
+    ignored = replace(waiting, is_silent=True, is_adopted=False, word=None, target_percent=100, smoothed_percent=100.0)
     events = () if capacity.is_silent else (AgentWentSilent(missed=missed, detail=silence.detail),)
     return _step(ignored, settings), events
 
@@ -153,10 +156,13 @@ def _after_report(
         missed=0,
         silent_since_s=None,
         is_silent=False,
+        is_adopted=False,
         last_report_s=now,
     )
     if heard.is_withheld:
         return replace(heard, percent=0, smoothed_percent=0.0), tuple(events)
+    if capacity.is_adopted and report.percent is not None:
+        return replace(heard, percent=heard.target_percent, smoothed_percent=float(heard.target_percent)), tuple(events)
     elapsed_s = math.inf if capacity.last_report_s is None else now - capacity.last_report_s
     return _step(_smooth(heard, elapsed_s, settings), settings), tuple(events)
 

@@ -41,6 +41,7 @@ class Limits:
     services: int
     pools: int
     slots: int
+    interfaces: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +57,18 @@ class Situation:
     """All that is observed. ``nics`` by interface name; ``macs`` by backend address (the last confirmed one); ``standings``
     by backend label; ``refused_vips`` are answered for by somebody else.
 
-    ``busy_backends`` (ids) and ``busy_vips`` still have flows: they stay although the declaration no longer has them."""
+    ``busy_backends`` (ids) and ``busy_vips`` still have flows: they stay although the declaration no longer has them; the ids
+    in ``busy_services`` are not given to another service. ``settling_pools`` wait for the first word of an agent since the
+    daemon's start: their slots stay as they were found."""
 
     nics: Mapping[str, NicFacts]
     macs: Mapping[IPv4Address, bytes]
     standings: Mapping[str, Standing]
     refused_vips: frozenset[IPv4Address] = frozenset()
     busy_backends: frozenset[int] = frozenset()
+    busy_services: frozenset[int] = frozenset()
     busy_vips: frozenset[IPv4Address] = frozenset()
+    settling_pools: frozenset[str] = frozenset()
 
 
 def backend_key(backend: Backend) -> str:
@@ -77,24 +82,34 @@ def desired_tables(declaration: Declaration, situation: Situation, *, current: T
     pool_ids = _pool_ids(declaration.pools, current, limits)
     pools = _pools(declaration.pools, current, pool_ids, limits)
     return Tables(
-        interfaces=_interfaces(declaration, situation),
+        interfaces=_interfaces(declaration, situation, limits),
         vips=_vips(declaration, situation, current),
         services=_services(declaration, situation, current, pool_ids, limits),
         pools=pools,
         backends={**_lingering(current, ids), **_declared(declaration, situation, refs)},
-        slots={pool_ids[pool.name]: _slots(pool, situation, refs) for pool in declaration.pools},
+        slots={
+            pool_ids[pool.name]: _slots(pool, situation, refs, found=current.slots.get(pool_ids[pool.name]))
+            for pool in declaration.pools
+        },
         freed={number: row.generation for number, row in ids.rows.items() if row.identity == FREE},
     )
 
 
-def _interfaces(declaration: Declaration, situation: Situation) -> Mapping[int, InterfaceRow]:
-    return {
-        situation.nics[interface.name].ifindex: InterfaceRow(
-            mac=situation.nics[interface.name].mac, address=interface.address.ip
-        )
-        for interface in declaration.interfaces
-        if interface.name in situation.nics
-    }
+def _interfaces(declaration: Declaration, situation: Situation, limits: Limits) -> Mapping[int, InterfaceRow]:
+    rows: dict[int, InterfaceRow] = {}
+    places: dict[int, str] = {}
+    for interface in declaration.interfaces:
+        nic = situation.nics.get(interface.name)
+        if nic is None:
+            continue
+        other = places.setdefault(nic.ifindex % limits.interfaces, interface.name)
+        if other != interface.name:
+            raise LbctlError(
+                f"interfaces {other} and {interface.name} have index numbers that share a row ({nic.ifindex})",
+                hint=f"create {interface.name} anew, so that it gets another index number",
+            )
+        rows[nic.ifindex] = InterfaceRow(mac=nic.mac, address=interface.address.ip)
+    return rows
 
 
 def _vips(declaration: Declaration, situation: Situation, current: Tables) -> Mapping[IPv4Address, int]:
@@ -118,7 +133,7 @@ def _services(
         if service.vip not in situation.refused_vips
         for port in service.ports
     }
-    taken = {row.id for key, row in current.services.items() if key in wanted}
+    taken = situation.busy_services | {row.id for key, row in current.services.items() if key in wanted}
     free = (number for number in range(1, limits.services) if number not in taken)
     rows: dict[ServiceKey, ServiceRow] = {}
     for key, pool_id in wanted.items():
@@ -136,13 +151,18 @@ def _refs(
     connections until this very moment counts as busy, for a client may have come since the flows were counted."""
     ids = _ids_of(current, limits)
     taking = {number for number, row in current.backends.items() if row.state is BackendState.UP}
-    for number in ids.unclaimed(backend_key(backend) for backend in declaration.backends()):
+    declared = {identity(backend_key(backend)) for backend in declaration.backends()}
+    for number in [number for number, row in current.backends.items() if row.identity not in declared]:
         ids = ids.without(number)
         if number not in situation.busy_backends | taking:
             ids = ids.release(number)
+    known = {row.identity: Ref(number, row.generation) for number, row in current.backends.items()}
     refs: dict[str, Ref] = {}
     for backend in declaration.backends():
-        ids, refs[backend.label] = ids.with_key(backend_key(backend))
+        ref = known.get(identity(backend_key(backend)))
+        if ref is None:
+            ids, ref = ids.with_key(backend_key(backend))
+        refs[backend.label] = ref
     return ids, refs
 
 
@@ -206,15 +226,24 @@ def _pools(
     return rows
 
 
-def _slots(pool: Pool, situation: Situation, refs: Mapping[str, Ref]) -> Slots:
+def _slots(pool: Pool, situation: Situation, refs: Mapping[str, Ref], *, found: Slots | None) -> Slots:
     """The reference that owns each slot of a pool; nobody if no backend takes new connections."""
+    if found is not None and pool.name in situation.settling_pools and _still_fit(found, pool, situation, refs):
+        return found
     weights = {backend.label: situation.standings[backend.label].weight for backend in pool.backends}
     owners = _owners(tuple(weights.items()), slots.table_size(len(pool.backends)))
     by_index = [reference(refs[label].id, refs[label].generation) for label in weights] + [NOBODY]
     return np.array(by_index, np.uint32)[owners]
 
 
-@lru_cache(maxsize=1024)
-def _owners(weights: tuple[tuple[str, int], ...], size: int) -> NDArray[np.int32]:
+def _still_fit(found: Slots, pool: Pool, situation: Situation, refs: Mapping[str, Ref]) -> bool:
+    """Whether slots are shared among exactly the backends that take new connections now, in a table of the right size."""
+    takers = [refs[b.label] for b in pool.backends if situation.standings[b.label].weight]
+    is_complete = set(np.unique(found).tolist()) == {reference(ref.id, ref.generation) for ref in takers}
+    return is_complete and len(found) == slots.table_size(len(pool.backends))
+
+
+@lru_cache(maxsize=256)
+def _owners(weights: tuple[tuple[str, int], ...], size: int) -> NDArray[np.int16]:
     """Only a pool whose weights changed is computed anew. Index -1 is nobody."""
-    return slots.assign(dict(weights), size=size)
+    return slots.assign(dict(weights), size=size).astype(np.int16)

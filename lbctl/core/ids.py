@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Self
 
@@ -25,6 +26,7 @@ FREE = 0
 """The identity in the row of an id that no key holds."""
 
 
+@lru_cache(maxsize=1 << 16)
 def identity(key: str) -> int:
     """64 bits that stand for a stable key, never `FREE`: the first 8 bytes of its BLAKE2b (RFC 7693), little-endian."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8, person=b"lbctl ids").digest(), "little") or 1

@@ -116,8 +116,12 @@ def is_dynamic(step: Step) -> bool:
     if isinstance(step, SetSlots):
         return True
     if isinstance(step, SetBackend):
-        return step.before is not None and step.after is not None
+        return step.before is not None and step.after is not None and _is_same_server(step.before, step.after)
     return isinstance(step, SetInterface) and step.before is not None and step.after is not None
+
+
+def _is_same_server(before: BackendRow, after: BackendRow) -> bool:
+    return (before.generation, before.identity) == (after.generation, after.identity)
 
 
 def inverse(step: Step) -> Step:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
 from lbctl.daemon.store import OverrideStore
-from lbctl.daemon.surroundings import Surroundings
+from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.dataplane import loader
 from lbctl.dataplane.kernel import KernelDataplane, pinned_vips
 from lbctl.dataplane.objectfile import Build
@@ -75,21 +75,15 @@ async def _serve(
     """Start, then all loops until a signal, or until one of them fails."""
     links = await surroundings.links(declaration)
     await surroundings.manage_neighbours(declaration, links)
-    duplicates = asyncio.create_task(_duplicates(options.pins, declaration, surroundings, links))
+    claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))
     daemon = await _make_daemon(options, declaration, surroundings)
     server = _Server(_server_config(daemon))
     stop = asyncio.Event()
     with _signals(daemon, stop):
         loops: list[asyncio.Task[Any]] = [asyncio.create_task(daemon.watch_network())]
-        await daemon.bring_up(links, duplicates=await duplicates)
-        forever = (
-            daemon.reconcile_forever,
-            daemon.sweep_forever,
-            daemon.recheck_refused_forever,
-            _pet_watchdog,
-            stop.wait,
-        )
-        loops += [asyncio.create_task(loop()) for loop in forever]
+        await daemon.bring_up(links, claims=await claims)
+        loader.remove_left_overs(options.pins)
+        loops += [asyncio.create_task(loop) for loop in (*daemon.loops(), _pet_watchdog(), stop.wait())]
         serving = asyncio.create_task(server.serve(sockets=[control]))
         notify("READY=1", "STATUS=forwarding")
         _log.info("ready")
@@ -108,9 +102,9 @@ async def _end(loops: list[asyncio.Task[Any]], server: uvicorn.Server, serving: 
     await asyncio.gather(*loops, serving, return_exceptions=True)
 
 
-async def _duplicates(
+async def _claims(
     pins: Path, declaration: Declaration, surroundings: Surroundings, links: Mapping[str, Link]
-) -> Mapping[IPv4Address, bytes]:
+) -> Claims:
     """Who else answers for the VIPs that are not active yet. Takes a moment, during which the program is built."""
     fresh = {service.vip for service in declaration.services} - pinned_vips(pins)
     return await surroundings.find_duplicates(fresh, declaration, links)
@@ -119,10 +113,12 @@ async def _duplicates(
 async def _make_daemon(options: Options, declaration: Declaration, surroundings: Surroundings) -> Daemon:
     source = await asyncio.to_thread(options.build.wait)
     _log.info("lbctl %s: data plane built in %.2f s", __version__, source.build_s)
+    dataplane = KernelDataplane(loader.load(source, options.pins), options.pins)
+    dataplane.sow(secrets.randbits(64))
     return Daemon(
         config=options.config,
         declaration=declaration,
-        dataplane=KernelDataplane(loader.load(source, options.pins), options.pins),
+        dataplane=dataplane,
         surroundings=surroundings,
         store=OverrideStore(options.state),
     )
@@ -155,9 +151,14 @@ def _signals(daemon: Daemon, stop: asyncio.Event) -> Iterator[None]:
 
 async def _reload(daemon: Daemon) -> None:
     notify("RELOADING=1")
-    with contextlib.suppress(LbctlError):  # told in the log and in the status
+    try:
         await daemon.reload()
-    notify("READY=1")
+    except LbctlError:
+        pass  # told in the log and in the status
+    except Exception:
+        _log.exception("the reload failed in a way that it should not; the configuration before goes on")
+    finally:
+        notify("READY=1")
 
 
 class _Server(uvicorn.Server):

@@ -1,12 +1,15 @@
-"""The running daemon: every event changes a fact of the reconciler, and one loop carries out what follows."""
+"""The running daemon: every event changes a fact of the reconciler, and one loop carries out what follows.
+
+Whoever changes more than one fact (start, reload, a changed interface, an operator's word) holds ``_changing`` until the facts
+fit together again; the reconcile loop waits for that. Neighbours are taken in at any time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,18 +18,20 @@ from typing import Any
 from lbctl.config.loader import load
 from lbctl.core.desired import NicFacts
 from lbctl.core.model import Declaration
-from lbctl.core.plan import Plan, SetSlots, SetVip
+from lbctl.core.plan import SetSlots
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
+from lbctl.daemon.announcing import Announcer
+from lbctl.daemon.attaching import Attacher
 from lbctl.daemon.eventlog import log_events
 from lbctl.daemon.models import Flows, Status
 from lbctl.daemon.monitor import Monitor
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.reporting import Facts, Reporter
 from lbctl.daemon.store import OverrideStore, with_drained
-from lbctl.daemon.surroundings import Surroundings
-from lbctl.dataplane.port import Attachment, Dataplane
-from lbctl.errors import KernelError, LbctlError, UsageError
-from lbctl.network.port import Link, LinkChanged, NeighbourChanged, NetworkEvent
+from lbctl.daemon.surroundings import Claims, Surroundings
+from lbctl.dataplane.port import Dataplane
+from lbctl.errors import KernelError, LbctlError
+from lbctl.network.port import Link, LinkChanged, NeighbourChanged
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +42,7 @@ FIRST_VERDICTS_S = 1.0
 
 
 class Daemon:
-    """Owns the reconciler. Its public methods are what the API and the signals may do."""
+    """Owns the reconciler. Its public methods are its loops, and what the API and the signals may do."""
 
     def __init__(
         self,
@@ -54,25 +59,31 @@ class Daemon:
         self._overrides = store.load()
         self._facts = Facts(started=time.monotonic(), config=config)
         self._links: Mapping[str, Link] = {}
-        self._attachments: dict[str, Attachment] = {}
-        self._wake = asyncio.Event()
+        self._announcer = Announcer(surroundings)
+        self._attacher = Attacher(dataplane)
         self._changing = asyncio.Lock()
+        self._has_news = asyncio.Event()
+        self._has_link_news = asyncio.Event()
+        self._has_verdicts = asyncio.Event()
         self._reconciler = Reconciler(declaration, dataplane, drained=self._overrides.drained, now=time.monotonic())
-        self._reporter = Reporter(self._reconciler, dataplane, self._facts)
+        self._reporter = Reporter(self._reconciler, dataplane, self._facts, self._attacher.attachments)
         self._surroundings = surroundings
         self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered)
 
-    # Start -----------------------------------------------------------------------------------------------------------
-
-    async def bring_up(self, links: Mapping[str, Link], *, duplicates: Mapping[IPv4Address, bytes]) -> None:
+    async def bring_up(self, links: Mapping[str, Link], *, claims: Claims) -> None:
         """From adopted tables to a director that forwards and is announced."""
         async with self._changing:
-            self._refuse(duplicates)
+            self._learn_claims(claims.owners.keys() | claims.unchecked, claims)
             await self._settle(links)
+            if (
+                self._reconciler.current.services
+            ):  # adopted: what flows refer to must be known before an id is given away
+                await self._sweep()
             await self._first_verdicts()
-            self._reconcile()
-            self._attach()
-            self._announce_all()
+            await self._reconcile()
+            self._attacher.attach(self._reconciler.declaration, links)
+            self._attacher.keep_only(links)
+            self._announce_new()
 
     async def _settle(self, links: Mapping[str, Link]) -> None:
         """Make the surroundings fit the declaration and the interfaces that there are."""
@@ -89,183 +100,164 @@ class Daemon:
     async def _first_verdicts(self) -> None:
         """Give the first probes a moment, so that the first client finds its server. Who is dead takes longer to tell."""
         deadline = time.monotonic() + FIRST_VERDICTS_S
-        while time.monotonic() < deadline and not self._is_first_look_over():
+        while not self._reconciler.is_first_look_over and time.monotonic() < deadline:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), deadline - time.monotonic())
-            self._wake.clear()
-
-    def _is_first_look_over(self) -> bool:
-        return all(
-            member.health.last_result or member.health.accepts_new for member in self._reconciler.members.values()
-        )
-
-    def _attach(self) -> None:
-        """Tables first, traffic then."""
-        modes = {interface.name: interface.mode for interface in self._reconciler.declaration.interfaces}
-        for name, link in self._links.items():
-            known = self._attachments.get(name)
-            if known is None or known.ifindex != link.ifindex:
-                self._attachments[name] = self._dataplane.attach(link.ifindex, modes[name])
-                self._log_attachment(name, self._attachments[name])
-        for name in self._attachments.keys() - self._links.keys():
-            del self._attachments[name]
-        self._dataplane.detach_others(frozenset(found.ifindex for found in self._attachments.values()))
-        self._reporter.attachments = self._attachments
-
-    @staticmethod
-    def _log_attachment(name: str, attachment: Attachment) -> None:
-        if attachment.fallback_reason:
-            _log.warning("%s: no native XDP (%s): generic mode, slower", name, attachment.fallback_reason)
-        else:
-            _log.info("%s: program attached in %s mode", name, attachment.mode)
-
-    # The loops -------------------------------------------------------------------------------------------------------
+                await asyncio.wait_for(self._has_verdicts.wait(), deadline - time.monotonic())
+            self._has_verdicts.clear()
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """What runs for as long as the daemon does, once it is up."""
-        return self.reconcile_forever(), self.sweep_forever(), self.recheck_refused_forever()
+        """What runs once it is up, besides `watch_network`."""
+        return (
+            self._whenever(self._has_news, self._reconcile),
+            self._whenever(self._has_link_news, self._links_changed),
+            self._sweep_forever(),
+            self._recheck_refused_forever(),
+        )
 
-    async def reconcile_forever(self) -> None:
-        """Carry out what follows from new facts as soon as there are any; after a failure try again."""
+    async def _whenever(self, there_is_news: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
+        """Act as soon as there is news; after a failure, again until it succeeds."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await there_is_news.wait()
+            there_is_news.clear()
             try:
-                self._reconcile()
+                async with self._changing:
+                    await act()
             except LbctlError as error:
-                self._facts.last_error = error.message
-                _log.error("%s", error)
+                self._failed(error)
                 await asyncio.sleep(RETRY_S)
-                self._wake.set()
+                there_is_news.set()
 
-    def _reconcile(self) -> Plan:
+    async def _reconcile(self) -> None:
         plan = self._reconciler.reconcile(now=time.monotonic())
         self._facts.last_error = None
-        if not plan.is_empty:
-            _log.debug("generation %d: %d steps", self._reconciler.generation, len(plan.steps))
         for step in plan.steps:
             if isinstance(step, SetSlots):
-                _log.info("pool %d: %d slots changed hands", step.pool_id, len(step.at))
-            if isinstance(step, SetVip) and step.after is not None:
-                self._announce(step.vip)
-        return plan
+                name, size = self._reconciler.pool_of(step.pool_id)
+                _log.info("pool %s: %d of %d slots changed hands", name, len(step.at), size)
+        self._announce_new()
+
+    async def _reconcile_now(self) -> bool:
+        """Whether it succeeded; if not, the loop goes on trying."""
+        try:
+            await self._reconcile()
+        except LbctlError as error:
+            self._failed(error)
+            self._has_news.set()
+            return False
+        return True
+
+    def _failed(self, error: LbctlError) -> None:
+        self._facts.last_error = error.message
+        _log.error("%s", error)
 
     async def watch_network(self) -> None:
-        """Take in neighbours and links as they change."""
+        """Take in neighbours as they change; leave interfaces to another loop, for those take longer."""
         async for event in self._surroundings.network.events():
-            await self._network_changed(event)
-
-    async def _network_changed(self, event: NetworkEvent) -> None:
-        if isinstance(event, NeighbourChanged):
-            if self._reconciler.neighbour_seen(event.neighbour):
-                self._wake.set()
-        elif self._concerns_us(event):
-            async with self._changing:
-                await self._links_changed()
+            if isinstance(event, NeighbourChanged):
+                if self._reconciler.neighbour_seen(event.neighbour):
+                    self._has_news.set()
+            elif self._concerns_us(event):
+                self._has_link_news.set()
 
     def _concerns_us(self, event: LinkChanged) -> bool:
         names = {interface.name for interface in self._reconciler.declaration.interfaces}
         known = {link.ifindex: link for link in self._links.values()}
-        if event.link is None:
+        if event.link is None or event.link.name not in names:
             return event.ifindex in known
-        return event.link.name in names and known.get(event.ifindex) != event.link
+        return known.get(event.ifindex) != event.link
 
     async def _links_changed(self) -> None:
-        """An interface of ours came, went, or changed: everything that hangs on it is made anew."""
-        before = self._links
+        """An interface of ours came, went, or changed: make everything anew that hangs on it. Nothing is detached here, for
+        the program of an interface that is gone went with it."""
         links = await self._surroundings.present_links(self._reconciler.declaration)
-        try:
-            await self._settle(links)
-            self._reconcile()
-            self._attach()
-        except LbctlError as error:  # it may be changing still: the next event brings the rest
-            _log.warning("%s", error)
-        for name, link in links.items():
-            was = before.get(name)
-            if link.is_up and (was is None or not was.is_up or was.mac != link.mac):
-                _log.info("%s is up with MAC %s", name, link.mac.hex(":"))
-                self._surroundings.announce(self._vips_on(name), link)
+        self._announcer.links_changed(self._reconciler.declaration.services, before=self._links, after=links)
+        await self._settle(links)
+        await self._recheck(self._reconciler.unchecked_vips)
+        await self._reconcile()
+        self._attacher.forget_absent(links)
+        self._attacher.attach(self._reconciler.declaration, links)
+        self._announce_new()
 
-    async def sweep_forever(self) -> None:
+    async def _sweep_forever(self) -> None:
         """End idle flows, and count the others: at once, then every few seconds."""
         while True:
-            limits = self._reconciler.idle_limits()
-            started = time.monotonic()  # what began to flow during the sweep may have been missed
             try:
-                self._reconciler.swept(await asyncio.to_thread(self._dataplane.sweep, limits), now=started)
+                self._reporter.note()
+                await self._sweep()
             except KernelError as error:
-                _log.error("%s", error)
-            self._wake.set()
+                self._failed(error)
+            self._has_news.set()
             await asyncio.sleep(SWEEP_INTERVAL_S)
 
-    async def recheck_refused_forever(self) -> None:
+    async def _sweep(self) -> None:
+        limits = self._reconciler.idle_limits()
+        started = time.monotonic()  # what began to flow during the sweep may have been missed
+        self._reconciler.swept(await asyncio.to_thread(self._dataplane.sweep, limits), now=started)
+
+    async def _recheck_refused_forever(self) -> None:
         """A VIP that somebody else answered for may be free by now."""
         while True:
             await asyncio.sleep(RECHECK_INTERVAL_S)
-            refused = self._reconciler.refused_vips
-            if refused:
-                declaration = self._reconciler.declaration
-                found = await self._surroundings.find_duplicates(tuple(refused), declaration, self._links)
-                self._reconciler.refused_vips = {}
-                self._refuse(found)
-                self._wake.set()
+            try:
+                async with self._changing:
+                    await self._recheck(self._reconciler.refused_vips.keys() | self._reconciler.unchecked_vips)
+            except LbctlError as error:
+                self._failed(error)
+            self._has_news.set()
 
-    # Facts -----------------------------------------------------------------------------------------------------------
+    async def _recheck(self, vips: Iterable[IPv4Address]) -> None:
+        asked = frozenset(vips)
+        if asked:
+            declaration = self._reconciler.declaration
+            self._learn_claims(asked, await self._surroundings.find_duplicates(asked, declaration, self._links))
 
     def _probed(self, label: str, result: ProbeResult) -> None:
-        log_events(label, self._reconciler.probed(label, result, now=time.monotonic()))
-        self._wake.set()
+        events = self._reconciler.probed(label, result, now=time.monotonic())
+        log_events(label, events)
+        self._has_verdicts.set()
+        if events:
+            self._has_news.set()
 
     def _agent_answered(self, label: str, answer: AgentReport | AgentSilence) -> None:
+        was_guessed = self._reconciler.is_guessed(label)
         events = self._reconciler.agent_answered(label, answer, now=time.monotonic())
         log_events(label, events)
-        if events:
-            self._wake.set()
+        self._has_verdicts.set()
+        if events or was_guessed:
+            self._has_news.set()
 
-    def _refuse(self, duplicates: Mapping[IPv4Address, bytes]) -> None:
-        for vip, mac in duplicates.items():
-            _log.error("%s is not served: %s already answers for it; free the address there", vip, mac.hex(":"))
-        self._reconciler.refused_vips = {**self._reconciler.refused_vips, **duplicates}
+    def _learn_claims(self, asked: Iterable[IPv4Address], claims: Claims) -> None:
+        for vip, mac in claims.owners.items():
+            if vip not in self._reconciler.refused_vips:
+                _log.error("%s is not served: %s already answers for it; free the address there", vip, mac.hex(":"))
+        self._reconciler.claims_found(asked, owners=claims.owners, unchecked=claims.unchecked)
 
-    def _announce(self, vip: IPv4Address) -> None:
-        for service in self._reconciler.declaration.services:
-            link = self._links.get(service.interface)
-            if service.vip == vip and link is not None:
-                self._surroundings.announce((vip,), link)
-                return
-
-    def _announce_all(self) -> None:
-        for name, link in self._links.items():
-            self._surroundings.announce(self._vips_on(name), link)
-
-    def _vips_on(self, interface: str) -> list[IPv4Address]:
-        refused = self._reconciler.refused_vips
-        services = self._reconciler.declaration.services
-        return list(dict.fromkeys(s.vip for s in services if s.interface == interface and s.vip not in refused))
-
-    # What the API and the signals may do -----------------------------------------------------------------------------
+    def _announce_new(self) -> None:
+        forwarding = {name: link for name, link in self._links.items() if name in self._attacher.attachments}
+        active = self._reconciler.current.vips
+        self._announcer.announce_new(self._reconciler.declaration.services, active=active, forwarding=forwarding)
 
     def status(self) -> Status:
         """Everything, as of now."""
         return self._reporter.status()
 
     def flows(self, limit: int) -> Flows:
-        """Live flows."""
+        """Live flows. May be called from another thread."""
         return self._reporter.flows(limit)
 
-    def set_drained(self, label: str, *, drained: bool) -> str:
+    async def set_drained(self, label: str, *, drained: bool) -> str:
         """Drain or enable a backend: on disk first, then in the kernel, then said."""
-        labels = [backend.label for backend in self._reconciler.declaration.backends()]
-        if label not in labels:
-            raise UsageError(f"there is no backend {label}", hint=_nearest(label, labels))
+        self._reconciler.require_backend(label)
         word = "drained" if drained else "enabled"
-        if (label in self._overrides.drained) == drained:
-            return f"{label} was {word} already"
-        overrides = with_drained(self._overrides, [label], drained=drained)
-        self._store.save(overrides)
-        self._overrides = overrides
-        self._reconciler.drained = overrides.drained
-        self._reconcile()
+        async with self._changing:
+            if (label in self._overrides.drained) == drained:
+                return f"{label} was {word} already"
+            overrides = with_drained(self._overrides, [label], drained=drained)
+            await asyncio.to_thread(self._store.save, overrides)
+            self._overrides = overrides
+            self._reconciler.drained = overrides.drained
+            if not await self._reconcile_now():
+                return f"{label} will be {word}: it is saved, but the kernel refused for now; lbctl goes on trying"
         return f"{label} {word}" + (": no new connections, live ones go on" if drained else "")
 
     async def reload(self) -> str:
@@ -280,31 +272,29 @@ class Daemon:
                 _log.error("the configuration was not reloaded, the one before goes on: %s", error)
                 raise
             self._facts.config_error = None
+            await self._reconcile_now()
+            self._attacher.keep_only(links)
             _log.info("reloaded %s", self._config)
             return f"reloaded {self._config}"
 
     async def _redeclare(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
+        """All that can fail, before the first write to the tables; if it does fail, all is as it was."""
         fresh = {service.vip for service in declaration.services} - self._reconciler.current.vips.keys()
-        duplicates = await self._surroundings.find_duplicates(fresh, declaration, links)
-        before = self._reconciler.declaration, self._reconciler.members
+        claims = await self._surroundings.find_duplicates(fresh, declaration, links)
+        before, links_before = self._reconciler.facts(), self._links
         self._reconciler.declare(declaration, now=time.monotonic())
+        self._learn_claims(fresh, claims)
         try:
             self._reconciler.plan(now=time.monotonic())
-        except LbctlError:  # it does not fit the tables
-            self._reconciler.declaration, self._reconciler.members = before
+            self._attacher.attach(declaration, links)
+            await self._settle(links)
+            await self._first_verdicts()
+        except LbctlError:  # it does not fit the tables, or an interface cannot run in the mode declared
+            self._reconciler.restore(before)
+            with suppress(LbctlError):
+                await self._settle(links_before)
             raise
-        self._reconciler.refused_vips = {vip: mac for vip, mac in self._reconciler.refused_vips.items() if vip in fresh}
-        self._refuse(duplicates)
-        await self._settle(links)
-        await self._first_verdicts()
-        self._reconcile()
-        self._attach()
 
     async def close(self) -> None:
         """Stop probing. The kernel goes on forwarding."""
         await self._monitor.close()
-
-
-def _nearest(label: str, labels: list[str]) -> str:
-    close = difflib.get_close_matches(label, labels, n=1)
-    return f"did you mean {close[0]}?" if close else "the backends are: " + ", ".join(labels)

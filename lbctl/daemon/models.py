@@ -21,6 +21,13 @@ class Count(Model):
     bytes: int
 
 
+class ReasonCount(Count):
+    """Packets that left the program by one way."""
+
+    recent_packets: int
+    """Those of the last minute."""
+
+
 class ServiceStatus(Count):
     """A service and what it received since it was added."""
 
@@ -30,8 +37,8 @@ class ServiceStatus(Count):
     protocol: Literal["tcp", "udp"]
     pool: str
     interface: str
-    state: Literal["active", "refused", "no interface"]
-    """``refused``: another station answers for the VIP."""
+    state: Literal["active", "refused", "unchecked", "no interface"]
+    """``refused``: another station answers for the VIP. ``unchecked``: its interface was never up, so nobody could be asked."""
     reason: str
     new_connections: int
 
@@ -47,8 +54,8 @@ class BackendStatus(Count):
     """up, busy, misconfigured, draining, removed, unknown, unresolved or down."""
     reason: str
     """One line that says why."""
-    since_s: float
-    """Seconds since the probes' verdict last changed."""
+    since_s: float | None
+    """Seconds since the probes' verdict last changed; null for a removed one."""
     probe_latency_s: float | None
     """The latest probe's own round trip."""
     weight: int
@@ -66,6 +73,8 @@ class BackendStatus(Count):
     new_connections: int
     returned: int
     """Packets that it sent back instead of accepting them: the VIP is not on its loopback."""
+    returned_recently: int
+    """Those of the last minute."""
 
 
 class PoolStatus(Model):
@@ -94,6 +103,8 @@ class FlowTableStatus(Model):
 
     live: int
     capacity: int
+    age_s: float | None
+    """Seconds since that sweep, or null before the first."""
 
 
 class MemoryStatus(Model):
@@ -126,10 +137,13 @@ class Status(Model):
     services: tuple[ServiceStatus, ...]
     pools: tuple[PoolStatus, ...]
     removed: tuple[BackendStatus, ...]
-    """Backends that the file no longer has, with live connections."""
+    """Backends that the file no longer has and that may still have connections. Their names are ``pool/backend`` if this
+    daemon knew them, else ``#`` and their id."""
+    removed_vips: tuple[IPv4Address, ...]
+    """VIPs that the file no longer has; they are answered for while connections to them live."""
     flow_table: FlowTableStatus
     memory: MemoryStatus
-    reasons: dict[str, Count]
+    reasons: dict[str, ReasonCount]
     """Packets by the way they left the program."""
 
 

@@ -1,7 +1,8 @@
 """Schedules probes and agents: one task per backend for each, results go to callbacks.
 
 The application check goes through the VIP on the backend, for that is the path that clients use. Only after a failure is
-the real address tried, to name the fault.
+the real address tried, to name the fault; and never so that a verdict would wait for it: a dead backend is found in
+``fall`` intervals and one time-out.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ _log = logging.getLogger(__name__)
 KNOCK_TIMEOUT_S = 1.0
 """How long a failed check's explanation may take: the port either opens on a LAN or it does not."""
 
+_NEEDING_EXPLANATION = (Outcome.TIMEOUT, Outcome.REFUSED, Outcome.UNREACHABLE)
+
 OnProbe = Callable[[str, ProbeResult], None]
 OnAgent = Callable[[str, AgentReport | AgentSilence], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """How the director's probes reach a VIP on one backend: the socket mark of its policy route, and the source address."""
+    """How the director's probes reach the VIPs on one backend: the socket mark of its policy route, and the source address.
+    There is at least one VIP."""
 
-    vip: IPv4Address
+    vips: tuple[IPv4Address, ...]
     mark: int
     source: IPv4Address
 
@@ -56,8 +60,13 @@ class Monitor:
             self._tasks[key] = self._start(key[1], key[2])
 
     def _start(self, backend: Backend, route: Route) -> list[asyncio.Task[None]]:
+        before: Outcome | None = None
+
         async def probe() -> None:
-            self._on_probe(backend.label, await probe_backend(backend, route))
+            nonlocal before
+            result = await probe_backend(backend, route, before=before)
+            before = result.outcome
+            self._on_probe(backend.label, result)
 
         tasks = [asyncio.create_task(_repeat(probe, backend.check.timing.interval_s), name=f"probe {backend.label}")]
         if backend.agent is not None:
@@ -88,32 +97,61 @@ async def _repeat(action: Callable[[], Awaitable[None]], interval_s: float) -> N
             await action()
         except LbctlError as error:  # the director's own fault: it says nothing of the backend
             _log.error("%s", error)
+        except Exception:  # a defect of ours must not silently end the watch over a backend
+            _log.exception("a probe failed in a way that it should not")
         due = max(due + interval_s, loop.time())
         await asyncio.sleep(due - loop.time())
 
 
-async def probe_backend(backend: Backend, route: Route) -> ProbeResult:
-    """Probe a backend once through the VIP; after a failure tell what the real address answers."""
+async def probe_backend(backend: Backend, route: Route, *, before: Outcome | None) -> ProbeResult:
+    """Probe a backend once, through each of its VIPs in turn; the first failure decides."""
+    first, *others = route.vips
+    result = await _probe_vip(first, backend, route, before=before)
+    for vip in others:
+        if not result.outcome.is_alive:
+            return result
+        another = await _probe_vip(vip, backend, route, before=before)
+        result = result if another.outcome.is_alive else another
+    return result
+
+
+async def _probe_vip(vip: IPv4Address, backend: Backend, route: Route, *, before: Outcome | None) -> ProbeResult:
+    """Probe a backend once through a VIP; tell a failure together with what the real address answers.
+
+    ``before`` is the outcome of the probe before this one. After a failure the fault is looked for while the probe runs, so
+    that this takes no longer than the time-out, and the failure that takes the backend down has its reason. The first
+    failure of a healthy one is told as it is; with the very first probe (``None``) there is time to look afterwards.
+    """
     target = Target(
-        address=route.vip,
+        address=vip,
         port=backend.check.port,
         timeout_s=backend.check.timing.timeout_s,
         mark=route.mark,
         source=route.source,
     )
-    result = await probe_for(backend.check)(target)
-    if result.outcome not in (Outcome.TIMEOUT, Outcome.REFUSED, Outcome.UNREACHABLE):
-        return result
+    check = probe_for(backend.check)
+    if before is None or before.is_alive:
+        result = await check(target)
+        if before is not None or result.outcome not in _NEEDING_EXPLANATION:
+            return result
+        at_vip, at_real = await _knock(backend, target)
+    else:
+        result, (at_vip, at_real) = await asyncio.gather(check(target), _knock(backend, target))
+    return explain(result, at_vip=at_vip, at_real=at_real, backend=backend, vip=vip)
+
+
+async def _knock(backend: Backend, target: Target) -> tuple[ProbeResult, ProbeResult]:
+    """Whether the port opens at the VIP, and whether at the real address."""
     knock = replace(target, timeout_s=min(target.timeout_s, KNOCK_TIMEOUT_S))
-    at_vip, at_real = await asyncio.gather(probe_tcp(knock), probe_tcp(replace(knock, address=backend.address, mark=0)))
-    return explain(result, at_vip=at_vip, at_real=at_real, backend=backend, vip=route.vip)
+    return await asyncio.gather(probe_tcp(knock), probe_tcp(replace(knock, address=backend.address, mark=0)))
 
 
 def explain(
     failure: ProbeResult, *, at_vip: ProbeResult, at_real: ProbeResult, backend: Backend, vip: IPv4Address
 ) -> ProbeResult:
-    """A failure, in the light of whether the port opens at the VIP and at the real address."""
-    if at_vip.outcome.is_alive or not at_real.outcome.is_alive:
+    """A failure, in the light of whether the port opens at the VIP and at the real address. Other results stay as they
+    are."""
+    if failure.outcome not in _NEEDING_EXPLANATION or at_vip.outcome.is_alive or not at_real.outcome.is_alive:
         return failure
     where = f"{backend.address}:{backend.check.port} answers at the real address"
     if at_vip.outcome is Outcome.REFUSED:

@@ -6,8 +6,8 @@ out. Synchronous and without a clock of its own, so that tests drive it with a f
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -19,18 +19,17 @@ from lbctl.core.health import Health
 from lbctl.core.ids import identity
 from lbctl.core.model import Backend, Declaration
 from lbctl.core.plan import Plan, diff
-from lbctl.core.retention import Retention
+from lbctl.core.retention import Name, Retention
 from lbctl.core.standing import Signals, Standing, standing
-from lbctl.core.tables import BackendState, Tables
+from lbctl.core.tables import Tables, id_of
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
-from lbctl.dataplane.layout import BACKENDS, POOLS, SERVICES, SLOTS
+from lbctl.daemon.adoption import adopted_health, adopted_percents
+from lbctl.dataplane.layout import BACKENDS, INTERFACES, POOLS, SERVICES, SLOTS
 from lbctl.dataplane.port import Dataplane, IdleLimits, Sweep
-from lbctl.errors import KernelError
+from lbctl.errors import KernelError, UsageError
 from lbctl.network.port import Neighbour
 
-_log = logging.getLogger(__name__)
-
-LIMITS = Limits(backends=BACKENDS, services=SERVICES, pools=POOLS, slots=SLOTS)
+LIMITS = Limits(backends=BACKENDS, services=SERVICES, pools=POOLS, slots=SLOTS, interfaces=INTERFACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,16 @@ class Member:
     capacity: Capacity
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredFacts:
+    """What a reload changes, to be able to go back."""
+
+    declaration: Declaration
+    members: dict[str, Member]
+    refused_vips: Mapping[IPv4Address, bytes]
+    unchecked_vips: frozenset[IPv4Address]
+
+
 class Reconciler:
     """Facts in, plans out. ``current`` is what the kernel holds, as far as this, its only writer, knows."""
 
@@ -49,15 +58,20 @@ class Reconciler:
         self.drained = drained
         self.current = dataplane.read()
         self.sweep: Sweep | None = None
+        self.swept_at: float | None = None
+        self.labels: dict[int, str] = {}
         self.generation = dataplane.generation()
         self.members: dict[str, Member] = {}
         self.nics: dict[str, NicFacts] = {}
         self.neighbours: dict[IPv4Address, Neighbour] = {}
-        self.refused_vips: dict[IPv4Address, bytes] = {}
+        self.refused_vips: Mapping[IPv4Address, bytes] = {}
+        self.unchecked_vips: frozenset[IPv4Address] = frozenset()
         self._dataplane = dataplane
         self._macs = {row.address: row.mac for row in self.current.backends.values() if row.mac}
         self._retention = Retention()
+        self._idle_limits: dict[int, float] = {}
         self._adopt(now)
+        self._learn_labels()
 
     # Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -67,9 +81,10 @@ class Reconciler:
         rows = {row.identity: row for row in self.current.backends.values()}
         for backend in self.declaration.backends():
             row = rows.get(identity(backend_key(backend)))
-            percent = shares.get(backend.label, 100) if backend.agent else 100
-            health = Health(since_s=now) if row is None else Health.adopted(row.state is not BackendState.DOWN, now=now)
-            self.members[backend.label] = Member(health, Capacity.adopted(percent))
+            self.members[backend.label] = Member(
+                adopted_health(row, is_drained=backend.label in self.drained, now=now),
+                Capacity.adopted(shares.get(backend.label, 0)) if backend.agent and row else Capacity(),
+            )
 
     def declare(self, declaration: Declaration, *, now: float) -> None:
         """Another file. What is known of backends that stay (under the same address) stays known."""
@@ -81,6 +96,30 @@ class Reconciler:
             member = self.members[backend.label] if stays else Member(Health(since_s=now), Capacity())
             known[backend.label] = member if has_agent else replace(member, capacity=Capacity())
         self.declaration, self.members = declaration, known
+        self._learn_labels()
+
+    def facts(self) -> DeclaredFacts:
+        """What `declare` and `claims_found` change."""
+        return DeclaredFacts(self.declaration, dict(self.members), self.refused_vips, self.unchecked_vips)
+
+    def restore(self, facts: DeclaredFacts) -> None:
+        """Go back to facts as they were."""
+        self.declaration, self.members = facts.declaration, facts.members
+        self.refused_vips, self.unchecked_vips = facts.refused_vips, facts.unchecked_vips
+
+    def claims_found(
+        self, asked: Iterable[IPv4Address], *, owners: Mapping[IPv4Address, bytes], unchecked: frozenset[IPv4Address]
+    ) -> None:
+        """The network was asked who answers for these VIPs: others own some, and some could not be asked for."""
+        declared = {service.vip for service in self.declaration.services}
+        settled = set(asked)
+        refused = {vip: mac for vip, mac in self.refused_vips.items() if vip not in settled} | dict(owners)
+        self.refused_vips = {vip: mac for vip, mac in refused.items() if vip in declared}
+        self.unchecked_vips = ((self.unchecked_vips - settled) | unchecked) & declared
+
+    def _learn_labels(self) -> None:
+        """A backend's row outlives its declaration; its name should, too."""
+        self.labels |= {identity(backend_key(backend)): backend.label for backend in self.declaration.backends()}
 
     def probed(self, label: str, result: ProbeResult, *, now: float) -> tuple[healths.HealthEvent, ...]:
         """A probe ended. One of a backend that was removed meanwhile counts for nothing."""
@@ -103,8 +142,11 @@ class Reconciler:
         return events
 
     def neighbour_seen(self, neighbour: Neighbour) -> bool:
-        """The kernel told of a neighbour; true if that matters to a backend."""
-        if neighbour.address not in {backend.address for backend in self.declaration.backends()}:
+        """The kernel told of a neighbour; true if that matters to a backend. The same address on another interface is
+        somebody else."""
+        interface = self._interfaces_of_backends.get(neighbour.address)
+        nic = self.nics.get(interface) if interface else None
+        if nic is None or nic.ifindex != neighbour.ifindex:
             return False
         before = self.neighbours.get(neighbour.address)
         self.neighbours[neighbour.address] = neighbour
@@ -112,10 +154,27 @@ class Reconciler:
             self._macs[neighbour.address] = neighbour.mac
         return before is None or (before.mac, before.usable) != (neighbour.mac, neighbour.usable)
 
+    @property
+    def _interfaces_of_backends(self) -> Mapping[IPv4Address, str]:
+        return {backend.address: backend.interface for backend in self.declaration.backends()}
+
     def swept(self, sweep: Sweep, *, now: float) -> None:
         """The flow tables were swept."""
-        self.sweep = sweep
-        self._retention.swept(sweep.flows, sweep.vips, now=now)
+        self.sweep, self.swept_at = sweep, now
+        alive = [("backend", id_of(ref)) for ref in sweep.flows] + [("service", number) for number in sweep.services]
+        self._retention.swept([*alive, *sweep.vips], now=now)
+
+    @property
+    def is_first_look_over(self) -> bool:
+        """Whether every backend was probed, or has history, and every agent has answered since the start."""
+        return all(
+            (member.health.last_result or member.health.accepts_new) and not member.capacity.is_adopted
+            for member in self.members.values()
+        )
+
+    def is_guessed(self, label: str) -> bool:
+        """Whether a backend's capacity is only what the kernel's tables let one guess."""
+        return label in self.members and self.members[label].capacity.is_adopted
 
     # Outputs ---------------------------------------------------------------------------------------------------------
 
@@ -135,14 +194,17 @@ class Reconciler:
 
     def plan(self, *, now: float) -> tuple[Plan, Tables]:
         """What is to be done, and the tables that this leads to."""
-        self._retention.removed(self._removed_backends(), self._removed_vips(), now=now)
+        self._retention.removed(self._removed(), now=now)
+        kept = self._retention.kept()
         situation = Situation(
             nics=self.nics,
             macs=self._macs,
             standings=self.standings(),
-            refused_vips=frozenset(self.refused_vips),
-            busy_backends=self._retention.backends(now=now),
-            busy_vips=self._retention.vips(now=now),
+            refused_vips=frozenset(self.refused_vips) | self.unchecked_vips,
+            busy_backends=_numbers("backend", kept),
+            busy_services=_numbers("service", kept),
+            busy_vips=frozenset(name for name in kept if isinstance(name, IPv4Address)),
+            settling_pools=self._settling_pools(),
         )
         desired = desired_tables(self.declaration, situation, current=self.current, limits=LIMITS)
         return diff(self.current, desired), desired
@@ -170,42 +232,50 @@ class Reconciler:
         if not left.is_empty:
             raise KernelError(f"{len(left.steps)} steps did not take effect, the first: {left.steps[0]}")
 
+    def pool_of(self, pool_id: int) -> tuple[str, int]:
+        """The name of a declared pool, and how many slots it has."""
+        row = self.current.pools[pool_id]
+        names = {identity(pool.name): pool.name for pool in self.declaration.pools}
+        return names.get(row.identity, f"#{pool_id}"), row.size
+
     def idle_limits(self) -> IdleLimits:
-        """Each service's idle limit by its id."""
+        """Each service's idle limit by its id, also of those that were removed while they have flows."""
         by_key = {(s.vip, port, s.protocol): s.idle_timeout_s for s in self.declaration.services for port in s.ports}
-        open_s = {
-            row.id: by_key[key.vip, key.port, key.protocol]
-            for key, row in self.current.services.items()
-            if (key.vip, key.port, key.protocol) in by_key
-        }
-        return IdleLimits(open_s=open_s)
+        for key, row in self.current.services.items():
+            limit = by_key.get((key.vip, key.port, key.protocol))
+            if limit is not None:
+                self._idle_limits[row.id] = limit
+        return IdleLimits(open_s=dict(self._idle_limits))
 
-    def _removed_backends(self) -> frozenset[int]:
+    def _removed(self) -> frozenset[Name]:
+        """What the tables hold, or the flows may carry, without being declared."""
         declared = {identity(backend_key(backend)) for backend in self.declaration.backends()}
-        return frozenset(number for number, row in self.current.backends.items() if row.identity not in declared)
+        backends = {number for number, row in self.current.backends.items() if row.identity not in declared}
+        carried = self._idle_limits.keys() | (self.sweep.services.keys() if self.sweep else frozenset())
+        services = carried - {row.id for row in self.current.services.values()}
+        vips = self.current.vips.keys() - {service.vip for service in self.declaration.services}
+        numbered = {*(("backend", number) for number in backends), *(("service", number) for number in services)}
+        return frozenset(numbered | vips)
 
-    def _removed_vips(self) -> frozenset[IPv4Address]:
-        return frozenset(self.current.vips) - {service.vip for service in self.declaration.services}
+    def _settling_pools(self) -> frozenset[str]:
+        """Pools with an agent that has not been heard since the daemon's start."""
+        return frozenset(
+            pool.name
+            for pool in self.declaration.pools
+            if any(self.members[backend.label].capacity.is_adopted for backend in pool.backends)
+        )
+
+    def require_backend(self, label: str) -> None:
+        """`UsageError` naming the nearest one if there is no such backend."""
+        labels = [backend.label for backend in self.declaration.backends()]
+        if label not in labels:
+            close = difflib.get_close_matches(label, labels, n=1)
+            hint = f"did you mean {close[0]}?" if close else "the backends are: " + ", ".join(labels)
+            raise UsageError(f"there is no backend {label}", hint=hint)
 
     def _backend(self, label: str) -> Backend | None:
         return next((backend for backend in self.declaration.backends() if backend.label == label), None)
 
 
-def adopted_percents(declaration: Declaration, current: Tables) -> Mapping[str, int]:
-    """What each backend's capacity must have been, given the slots that the kernel holds: its slots for each unit of weight,
-    in percent of the pool's best."""
-    pools = {row.identity: number for number, row in current.pools.items()}
-    refs = {row.identity: current.reference(number) for number, row in current.backends.items()}
-    percents: dict[str, int] = {}
-    for pool in declaration.pools:
-        owners = current.slots.get(pools.get(identity(pool.name), 0))
-        if owners is None:
-            continue
-        per_weight = {
-            backend.label: float((owners == refs.get(identity(backend_key(backend)), -1)).sum()) / backend.weight
-            for backend in pool.backends
-            if backend.weight
-        }
-        best = max(per_weight.values(), default=0.0)
-        percents |= {label: round(100 * value / best) for label, value in per_weight.items() if best and value}
-    return percents
+def _numbers(kind: str, names: frozenset[Name]) -> frozenset[int]:
+    return frozenset(name[1] for name in names if isinstance(name, tuple) and name[0] == kind)

@@ -17,7 +17,6 @@ from lbctl.core.standing import Condition, Standing
 from lbctl.core.tables import BackendRow, ServiceKey
 from lbctl.daemon.models import (
     BackendStatus,
-    Count,
     DaemonStatus,
     Flows,
     FlowStatus,
@@ -25,9 +24,11 @@ from lbctl.daemon.models import (
     InterfaceStatus,
     MemoryStatus,
     PoolStatus,
+    ReasonCount,
     ServiceStatus,
     Status,
 )
+from lbctl.daemon.recent import Recent
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.dataplane.port import Attachment, Counters, Dataplane, FlowEntry, Traffic
 
@@ -45,31 +46,44 @@ class Facts:
 class Reporter:
     """Makes a `Status` on demand."""
 
-    def __init__(self, reconciler: Reconciler, dataplane: Dataplane, facts: Facts) -> None:
+    def __init__(
+        self, reconciler: Reconciler, dataplane: Dataplane, facts: Facts, attachments: Mapping[str, Attachment]
+    ) -> None:
         self._reconciler = reconciler
         self._dataplane = dataplane
         self._facts = facts
-        self.attachments: Mapping[str, Attachment] = {}
+        self._attachments = attachments
+        self._recent: Recent[str | int] = Recent()
+
+    def note(self) -> None:
+        """Remember the counters of now: what has grown since is recent."""
+        self._recent.note(_totals(self._counters()), now=time.monotonic())
+
+    def _counters(self) -> Counters:
+        tables = self._reconciler.current
+        return self._dataplane.counters(
+            services=[row.id for row in tables.services.values()], backends=list(tables.backends)
+        )
 
     def status(self) -> Status:
         """Everything, as of now."""
-        tables = self._reconciler.current
-        counters = self._dataplane.counters(
-            services=[row.id for row in tables.services.values()], backends=list(tables.backends)
-        )
+        counters = self._counters()
+        recent = self._recent.growth(_totals(counters))
         declaration = self._reconciler.declaration
         standings = self._reconciler.standings()
-        sweep = self._reconciler.sweep
         return Status(
             daemon=self._daemon(),
             interfaces=tuple(self._interface(interface) for interface in declaration.interfaces),
             services=tuple(self._service(service, counters) for service in declaration.services),
-            pools=tuple(self._pool(pool, standings, counters) for pool in declaration.pools),
-            removed=tuple(self._removed(counters)),
-            flow_table=FlowTableStatus(live=sweep.total if sweep else 0, capacity=sweep.capacity if sweep else 0),
+            pools=tuple(self._pool(pool, standings, counters, recent) for pool in declaration.pools),
+            removed=tuple(self._removed(counters, recent)),
+            removed_vips=tuple(sorted(self._reconciler.current.vips.keys() - {s.vip for s in declaration.services})),
+            flow_table=self._flow_table(),
             memory=MemoryStatus(daemon_anonymous=anonymous_bytes(), bpf_maps=self._dataplane.memory_bytes()),
             reasons={
-                name: Count(packets=t.packets, bytes=t.bytes) for name, t in counters.reasons.items() if t.packets
+                name: ReasonCount(packets=t.packets, bytes=t.bytes, recent_packets=recent[name])
+                for name, t in counters.reasons.items()
+                if t.packets
             },
         )
 
@@ -84,9 +98,15 @@ class Reporter:
             generation=self._reconciler.generation,
         )
 
+    def _flow_table(self) -> FlowTableStatus:
+        sweep, swept_at = self._reconciler.sweep, self._reconciler.swept_at
+        if sweep is None or swept_at is None:
+            return FlowTableStatus(live=0, capacity=0, age_s=None)
+        return FlowTableStatus(live=sweep.total, capacity=sweep.capacity, age_s=round(time.monotonic() - swept_at, 3))
+
     def _interface(self, interface: Interface) -> InterfaceStatus:
         nic = self._reconciler.nics.get(interface.name)
-        attachment = self.attachments.get(interface.name)
+        attachment = self._attachments.get(interface.name)
         return InterfaceStatus(
             name=interface.name,
             address=interface.address,
@@ -100,10 +120,7 @@ class Reporter:
         keys = [ServiceKey(vip=service.vip, port=port, protocol=service.protocol) for port in service.ports]
         rows = [self._reconciler.current.services[key] for key in keys if key in self._reconciler.current.services]
         traffic = [counters.services[row.id] for row in rows]
-        claimant = self._reconciler.refused_vips.get(service.vip)
-        has_nic = service.interface in self._reconciler.nics
-        state: Literal["active", "refused", "no interface"]
-        state = "refused" if claimant else "active" if has_nic else "no interface"
+        state, reason = self._state_of(service)
         return ServiceStatus(
             name=service.name,
             vip=service.vip,
@@ -112,16 +129,28 @@ class Reporter:
             pool=service.pool,
             interface=service.interface,
             state=state,
-            reason=f"{claimant.hex(':')} already answers for {service.vip}" if claimant else "",
+            reason=reason,
             packets=sum(part.packets for part in traffic),
             bytes=sum(part.bytes for part in traffic),
             new_connections=sum(part.connections for part in traffic),
         )
 
-    def _pool(self, pool: Pool, standings: Mapping[str, Standing], counters: Counters) -> PoolStatus:
+    def _state_of(self, service: Service) -> tuple[Literal["active", "refused", "unchecked", "no interface"], str]:
+        claimant = self._reconciler.refused_vips.get(service.vip)
+        if claimant:
+            return "refused", f"{claimant.hex(':')} already answers for {service.vip}"
+        if service.interface not in self._reconciler.nics:
+            return "no interface", f"{service.interface} does not exist now"
+        if service.vip in self._reconciler.unchecked_vips:
+            return "unchecked", f"{service.interface} is down: whether {service.vip} is free could not be asked"
+        return "active", ""
+
+    def _pool(
+        self, pool: Pool, standings: Mapping[str, Standing], counters: Counters, recent: Mapping[str | int, int]
+    ) -> PoolStatus:
         shares = self._shares(pool)
         backends = tuple(
-            self._backend(backend, standings[backend.label], shares.get(backend.label, 0.0), counters)
+            self._backend(backend, standings[backend.label], shares.get(backend.label, 0.0), counters, recent)
             for backend in pool.backends
         )
         return PoolStatus(name=pool.name, kind=pool.kind.value, backends=backends)
@@ -139,7 +168,14 @@ class Reporter:
             for backend in pool.backends
         }
 
-    def _backend(self, backend: Backend, stands: Standing, share: float, counters: Counters) -> BackendStatus:
+    def _backend(
+        self,
+        backend: Backend,
+        stands: Standing,
+        share: float,
+        counters: Counters,
+        recent: Mapping[str | int, int],
+    ) -> BackendStatus:
         number, row = self._row(backend)
         member = self._reconciler.members[backend.label]
         traffic = counters.backends.get(number, Traffic())
@@ -162,6 +198,7 @@ class Reporter:
             bytes=traffic.bytes,
             new_connections=traffic.connections,
             returned=traffic.returned,
+            returned_recently=recent.get(number, 0),
         )
 
     def _row(self, backend: Backend) -> tuple[int, BackendRow | None]:
@@ -173,7 +210,7 @@ class Reporter:
         sweep = self._reconciler.sweep
         return sweep.flows.get(self._reconciler.current.reference(number), 0) if sweep and row else 0
 
-    def _removed(self, counters: Counters) -> Iterator[BackendStatus]:
+    def _removed(self, counters: Counters, recent: Mapping[str | int, int]) -> Iterator[BackendStatus]:
         """Rows that the file no longer has."""
         declared = {identity(backend_key(backend)) for backend in self._reconciler.declaration.backends()}
         for number, row in self._reconciler.current.backends.items():
@@ -181,12 +218,12 @@ class Reporter:
                 continue
             traffic = counters.backends[number]
             yield BackendStatus(
-                name=f"#{number}",
+                name=self._reconciler.labels.get(row.identity, f"#{number}"),
                 address=row.address,
                 mac=row.mac.hex(":") if row.mac else None,
                 state=Condition.REMOVED.value,
                 reason="no longer in the file; its connections go on until they end",
-                since_s=0.0,
+                since_s=None,
                 probe_latency_s=None,
                 weight=0,
                 effective_weight=0.0,
@@ -198,6 +235,7 @@ class Reporter:
                 bytes=traffic.bytes,
                 new_connections=traffic.connections,
                 returned=traffic.returned,
+                returned_recently=recent.get(number, 0),
             )
 
     def flows(self, limit: int) -> Flows:
@@ -208,12 +246,19 @@ class Reporter:
 
     def _names(self) -> Mapping[int, str]:
         """Backend labels by reference."""
-        labels = {identity(backend_key(b)): b.label for b in self._reconciler.declaration.backends()}
-        tables = self._reconciler.current
+        declared = {identity(backend_key(backend)) for backend in self._reconciler.declaration.backends()}
+        tables, labels = self._reconciler.current, self._reconciler.labels
         return {
-            tables.reference(number): labels.get(row.identity, f"removed ({row.address})")
+            tables.reference(number): labels.get(row.identity, str(row.address))
+            + ("" if row.identity in declared else " (removed)")
             for number, row in tables.backends.items()
         }
+
+
+def _totals(counters: Counters) -> Mapping[str | int, int]:
+    """Packets by reason, returned packets by backend id: what alarms go by."""
+    reasons = {name: traffic.packets for name, traffic in counters.reasons.items()}
+    return reasons | {number: traffic.returned for number, traffic in counters.backends.items()}
 
 
 def _flow(entry: FlowEntry, names: Mapping[int, str]) -> FlowStatus:

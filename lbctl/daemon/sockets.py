@@ -40,6 +40,10 @@ class Peer:
 def open_control_socket(path: Path) -> socket.socket:
     """Bind and listen; a socket left over by a dead daemon is replaced. Refuses while another daemon answers there."""
     _make_directory(path.parent)
+    if path.exists() and not path.is_socket():
+        raise SystemRequirementError(
+            f"{path} exists and is not a socket", hint="name another --socket, or move the file away"
+        )
     if _is_answered(path):
         raise SystemRequirementError(
             f"another lbctl daemon answers on {path}",
@@ -59,7 +63,10 @@ def open_control_socket(path: Path) -> socket.socket:
         opened.listen(128)
     except OSError as error:
         opened.close()
-        raise SystemRequirementError(f"cannot make the control socket {path}: {error.strerror}") from error
+        raise SystemRequirementError(
+            f"cannot make the control socket {path}: {error.strerror or error}",
+            hint="name a --socket in a directory that this user may write; a path may have 107 bytes",
+        ) from error
     return opened
 
 
@@ -67,7 +74,10 @@ def _make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SystemRequirementError(f"cannot make {directory}: {error.strerror}") from error
+        raise SystemRequirementError(
+            f"cannot make the control socket's directory {directory}: {error.strerror}",
+            hint="name a --socket elsewhere, or make the directory",
+        ) from error
 
 
 def _is_answered(path: Path) -> bool:

@@ -37,7 +37,7 @@ class OverrideStore:
             return Overrides()
         except (ValidationError, OSError) as error:
             raise SystemRequirementError(
-                f"{self._path} cannot be read: {error}",
+                f"{self._path} cannot be read: {_reason(error)}",
                 hint="repair it, or move it away: then nothing is drained by hand any more",
             ) from error
 
@@ -56,6 +56,14 @@ class OverrideStore:
                 f"{self._path} cannot be written: {error.strerror}",
                 hint="nothing was changed; free space, then try again",
             ) from error
+
+
+def _reason(error: ValidationError | OSError) -> str:
+    """On one line."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    fault = error.errors()[0]
+    return ": ".join([*map(str, fault["loc"]), fault["msg"]])
 
 
 def with_drained(overrides: Overrides, labels: Iterable[str], *, drained: bool) -> Overrides:

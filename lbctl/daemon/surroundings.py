@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from lbctl.core.model import Declaration, Interface
+from lbctl.core.model import Declaration, Interface, Protocol
 from lbctl.daemon.monitor import Route
-from lbctl.errors import LbctlError, NetworkError
+from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
 from lbctl.network.port import Link, Network, ProbePath
 
 _log = logging.getLogger(__name__)
@@ -19,12 +21,20 @@ ANNOUNCEMENTS = 3
 ANNOUNCEMENT_SPACING_S = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What the duplicate-address probe found: the VIPs that another station answers for, with its MAC; and those that could
+    not be asked for, because their interface is down or absent."""
+
+    owners: Mapping[IPv4Address, bytes]
+    unchecked: frozenset[IPv4Address]
+
+
 class Surroundings:
     """What of the kernel's network side is lbctl's: kept as the declaration asks, remembered so that changes are few."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._managed: set[tuple[int, IPv4Address]] = set()
         self._numbers: dict[str, int] = {}
         self._announcing: set[asyncio.Task[None]] = set()
 
@@ -36,31 +46,35 @@ class Surroundings:
         return links
 
     async def present_links(self, declaration: Declaration) -> Mapping[str, Link]:
-        """Those of the declared interfaces that exist now."""
-        found = await asyncio.gather(
-            *(self.network.link(interface.name) for interface in declaration.interfaces), return_exceptions=True
-        )
-        return {link.name: link for link in found if isinstance(link, Link)}
+        """Those of the declared interfaces that exist now. Any other trouble than absence is raised: it must not be taken for
+        absence."""
+        links = {}
+        for interface in declaration.interfaces:
+            with suppress(NoSuchInterfaceError):
+                links[interface.name] = await self.network.link(interface.name)
+        return links
 
     async def find_duplicates(
         self, vips: Iterable[IPv4Address], declaration: Declaration, links: Mapping[str, Link]
-    ) -> Mapping[IPv4Address, bytes]:
-        """The VIPs that another station answers for, with its MAC (RFC 5227)."""
+    ) -> Claims:
+        """Ask the network for these VIPs (RFC 5227)."""
         on = {
             s.vip: links[s.interface] for s in declaration.services if s.interface in links and links[s.interface].is_up
         }
         asked = [vip for vip in dict.fromkeys(vips) if vip in on]
         found = await asyncio.gather(*(self.network.find_duplicate(on[vip], vip) for vip in asked))
-        return {vip: mac for vip, mac in zip(asked, found, strict=True) if mac is not None}
+        owners = {vip: mac for vip, mac in zip(asked, found, strict=True) if mac is not None}
+        return Claims(owners=owners, unchecked=frozenset(vips) - on.keys())
 
     async def manage_neighbours(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
         """Have the kernel resolve every backend and keep it fresh; let go of the others."""
         wanted = {(links[b.interface].ifindex, b.address) for b in declaration.backends() if b.interface in links}
         for ifindex, address in sorted(wanted):
             await self.network.manage_neighbour(ifindex, address)
-        for ifindex, address in self._managed - wanted:
-            await self.network.release_neighbour(ifindex, address)
-        self._managed = wanted
+        for link in links.values():
+            for address in await self.network.owned_neighbours(link.ifindex):
+                if (link.ifindex, address) not in wanted:
+                    await self.network.release_neighbour(link.ifindex, address)
 
     async def set_probe_paths(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
         """Policy routes by which the probes reach the VIPs on each backend."""
@@ -77,11 +91,12 @@ class Surroundings:
         await self.network.set_probe_paths(paths)
 
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
-        """How each backend is probed, by label: through the VIP of the first service that its pool answers."""
+        """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service
+        first."""
         addresses = {interface.name: interface.address.ip for interface in declaration.interfaces}
         return {
             backend.label: Route(
-                vip=declaration.services_of(backend.pool)[0].vip,
+                vips=_vips_of(backend.pool, declaration),
                 mark=self._mark(backend.label),
                 source=addresses[backend.interface],
             )
@@ -114,6 +129,11 @@ class Surroundings:
             task.cancel()
         await asyncio.gather(*self._announcing, return_exceptions=True)
         await self.network.close()
+
+
+def _vips_of(pool: str, declaration: Declaration) -> tuple[IPv4Address, ...]:
+    services = sorted(declaration.services_of(pool), key=lambda service: service.protocol is not Protocol.TCP)
+    return tuple(dict.fromkeys(service.vip for service in services))
 
 
 def _check_address(interface: Interface, link: Link) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 from lbctl.daemon.instance import only_instance
-from lbctl.dataplane.kernel import pinned_backends
 from lbctl.dataplane.links import detach, pinned_links
 from lbctl.network.kernel import KernelNetwork
 
@@ -23,8 +22,8 @@ def tear_down(pins: Path) -> int:
 async def _clear_network(pins: Path) -> None:
     network = KernelNetwork()
     try:
-        for _, ifindex, _ in pinned_links(pins):
-            for address in pinned_backends(pins):
+        for ifindex in {ifindex for _, ifindex, _ in pinned_links(pins)}:
+            for address in await network.owned_neighbours(ifindex):
                 await network.release_neighbour(ifindex, address)
         await network.set_probe_paths(frozenset())
     finally:

@@ -1,7 +1,6 @@
 """The only binding to libbpf: maps, programs, links and pins, as functions over file descriptors.
 
 Buffers are contiguous numpy arrays. Every failure is a `KernelError` with the operation, its object and the errno's text.
-Source: libbpf 1.1 (``bpf/bpf.h``), linux/bpf.h.
 """
 
 from __future__ import annotations
@@ -199,13 +198,9 @@ def map_info(fd: int) -> MapInfo:
     info = _MapInfo()
     _info(fd, info, "reading a map's description")
     return MapInfo(
-        id=info.id,
-        type=info.type,
-        key_size=info.key_size,
-        value_size=info.value_size,
-        max_entries=info.max_entries,
+        id=info.id, type=info.type, key_size=info.key_size, value_size=info.value_size, max_entries=info.max_entries,
         flags=info.map_flags,
-    )
+    )  # fmt: skip
 
 
 def link_info(fd: int) -> LinkInfo:
@@ -217,7 +212,7 @@ def link_info(fd: int) -> LinkInfo:
 
 def create_xdp_link(program: int, ifindex: int, *, generic: bool) -> int:
     """Attach a program to an interface by a link; returns the link's descriptor. `KernelError` EOPNOTSUPP: the driver
-    has no native XDP; EBUSY: another program is attached."""
+    has no native XDP; EBUSY, EEXIST: another program is attached."""
     opts = _LinkCreateOpts(flags=XDP_FLAGS_SKB_MODE if generic else XDP_FLAGS_DRV_MODE)
     return _checked(
         _lib().bpf_link_create(program, ifindex, ATTACH_XDP, byref(opts)), f"attaching to interface {ifindex}"
@@ -227,6 +222,11 @@ def create_xdp_link(program: int, ifindex: int, *, generic: bool) -> int:
 def update_link(link: int, program: int) -> None:
     """Put another program behind a link, without a gap."""
     _checked(_lib().bpf_link_update(link, program, None), "replacing the program of a link")
+
+
+def detach_link(link: int) -> None:
+    """Take the program off its interface now, not some time after the last pin is gone."""
+    _checked(_lib().bpf_link_detach(link), "detaching a link")
 
 
 def update(fd: int, key: NDArray[Any], value: NDArray[Any]) -> None:

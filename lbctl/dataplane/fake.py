@@ -98,7 +98,7 @@ class FakeDataplane:
         for flow in kept:
             flows[flow.backend] = flows.get(flow.backend, 0) + 1
             vips[flow.vip] = vips.get(flow.vip, 0) + 1
-        return Sweep(flows=flows, vips=vips, expired=expired, capacity=1 << 16)
+        return Sweep(flows=flows, services={}, vips=vips, expired=expired, capacity=1 << 16)
 
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """The flows that the test put there."""

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.core.ids import FREE
 from lbctl.core.model import AttachMode
-from lbctl.core.model import Protocol as Transport
 from lbctl.core.plan import SetBackend, SetInterface, SetPool, SetService, SetSlots, SetVip, Step
 from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, ServiceKey, ServiceRow, Tables
-from lbctl.dataplane import bpf, loader, rows, sweep
-from lbctl.dataplane.layout import INTERFACES, MAPS, FlowState, Reason
+from lbctl.dataplane import bpf, loader, rows
+from lbctl.dataplane.flows import FlowTables
+from lbctl.dataplane.layout import INTERFACES, MAPS, Reason
 from lbctl.dataplane.links import Links
 from lbctl.dataplane.maps import HashMap, PerCpuArray, shared_array
 from lbctl.dataplane.port import Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic
 from lbctl.errors import KernelError
 
-_K = TypeVar("_K", bound=Hashable)
-
-FLOW_MAPS = {Transport.TCP: "lb_flows_tcp4", Transport.UDP: "lb_flows_udp4"}
 _KNOWN_HZ = (100, 250, 300, 1000)
-_CALIBRATION_S = 0.05
+_CALIBRATION_S = 0.2
+_READING_S = 0.001
 
 
 class KernelDataplane:
@@ -39,12 +36,15 @@ class KernelDataplane:
         self._clock = loaded.programs[loader.CLOCK]
         self._links = Links(pins, loaded.programs[loader.INGRESS])
         self._hashes = {name: HashMap(fd, MAPS[name]) for name, fd in loaded.maps.items()}
+        self._flows = FlowTables(self._hashes, now=self.jiffies, hz=lambda: self.hz)
         self._stats = {name: PerCpuArray(loaded.maps[name], MAPS[name]) for name in _PER_CPU}
         self._filter = shared_array(loaded.maps["lb_vip_filter"], MAPS["lb_vip_filter"])
         self._services = shared_array(loaded.maps["lb_services"], MAPS["lb_services"])
         self._pools = shared_array(loaded.maps["lb_pools"], MAPS["lb_pools"])
         self._slots = shared_array(loaded.maps["lb_slots"], MAPS["lb_slots"])
         self._backends = shared_array(loaded.maps["lb_backends"], MAPS["lb_backends"])
+        self._vips = set(self._read_vips())
+        self._filter[:] = rows.filter_words(self._vips)  # an earlier writer may have been killed between the two
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
@@ -90,8 +90,7 @@ class KernelDataplane:
         """Carry out one step of a plan."""
         match step:
             case SetInterface():
-                entry = rows.interface_entry(step.ifindex, step.after) if step.after else (0, 0, 0)
-                self._hashes["lb_interfaces"].set(step.ifindex % INTERFACES, entry)
+                self._write_interface(step)
             case SetVip():
                 self._write_vip(step)
             case SetService():
@@ -103,13 +102,25 @@ class KernelDataplane:
             case SetSlots():
                 self._slots[step.base + step.at] = step.after
 
-    def _write_vip(self, step: SetVip) -> None:
-        """The exact table before the filter, so that a packet that passes the filter finds its VIP."""
+    def _write_interface(self, step: SetInterface) -> None:
+        row = step.ifindex % INTERFACES
+        held = self._hashes["lb_interfaces"].get(row)
         if step.after is not None:
+            self._hashes["lb_interfaces"].set(row, rows.interface_entry(step.ifindex, step.after))
+        elif held is not None and held[0]["ifindex"] == step.ifindex:  # else another has taken the row
+            self._hashes["lb_interfaces"].set(row, (0, 0, 0))
+
+    def _write_vip(self, step: SetVip) -> None:
+        """The filter's bit first and last: a VIP in the exact table is always let through to it."""
+        word, _ = rows.filter_bit(step.vip)
+        if step.after is not None:
+            self._vips.add(step.vip)
+            self._filter[word] = rows.filter_word(word, self._vips)
             self._hashes["lb_vips"].set(int(step.vip), (step.after,))
         else:
+            self._vips.discard(step.vip)
             self._hashes["lb_vips"].remove(int(step.vip))
-        self._filter[:] = rows.filter_words(self._read_vips())
+            self._filter[word] = rows.filter_word(word, self._vips)
 
     def _write_service(self, step: SetService) -> None:
         """The key last, and first to go: the program never sees a service with another's pool."""
@@ -150,6 +161,12 @@ class KernelDataplane:
         entry["identity"] = row.identity
         self._stats["lb_backend_stats"].clear(backend_id)
 
+    def sow(self, seed: int) -> None:
+        """Give the flow hash its secret, unless flows were placed by another already."""
+        found, generation = self._globals()
+        if not found and not generation:
+            self._hashes["lb_globals"].set(0, (seed, 0))
+
     def generation(self) -> int:
         """How many complete writes there were since the maps were made, by this daemon and those before it."""
         return self._globals()[1]
@@ -178,54 +195,13 @@ class KernelDataplane:
 
     def sweep(self, limits: IdleLimits) -> Sweep:
         """Delete idle flows, and those whose backend is no more; count the others."""
-        ticks = sweep.limits_in_ticks(limits, self.hz)
-        by_backend: dict[int, int] = {}
-        by_vip: dict[IPv4Address, int] = {}
-        expired = 0
-        for name in FLOW_MAPS.values():
-            for keys, flows in list(self._hashes[name].batches()):
-                ended = self._find_ended(flows, ticks)
-                self._hashes[name].remove_all(keys[ended])
-                expired += int(ended.sum())
-                _add(by_backend, sweep.count_by_backend(flows[~ended]))
-                _add(by_vip, sweep.count_by_vip(keys[~ended]))
-        capacity = sum(MAPS[name].max_entries for name in FLOW_MAPS.values())
-        return Sweep(flows=by_backend, vips=by_vip, expired=expired, capacity=capacity)
-
-    def _find_ended(self, flows: NDArray[Any], ticks: NDArray[Any]) -> NDArray[np.bool_]:
-        return sweep.find_ended(
-            flows,
-            now=self.jiffies(),
-            limits=ticks,
-            live=self._backends["state"] != BackendState.ABSENT,
-            generations=(self._backends["link"] >> np.uint64(48)).astype(np.uint32),
-        )
+        live = self._backends["state"] != BackendState.ABSENT
+        generations = (self._backends["link"] >> np.uint64(48)).astype(np.uint32)
+        return self._flows.sweep(limits, live=live, generations=generations)
 
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""
-        found: list[FlowEntry] = []
-        for protocol, name in FLOW_MAPS.items():
-            for keys, flows in self._hashes[name].batches():
-                found += self._entries(protocol, keys, flows)[: limit - len(found)]
-                if len(found) >= limit:
-                    return found
-        return found
-
-    def _entries(self, protocol: Transport, keys: NDArray[Any], flows: NDArray[Any]) -> list[FlowEntry]:
-        idle = sweep.idle_ticks(flows, self.jiffies()) / self.hz
-        return [
-            FlowEntry(
-                protocol=protocol,
-                client=IPv4Address(key[0]),
-                client_port=key[2],
-                vip=IPv4Address(key[1]),
-                vip_port=key[3],
-                backend=flow[0],
-                idle_s=idle_s,
-                state=FlowState(flow[3]).name.lower(),
-            )
-            for key, flow, idle_s in zip(keys.tolist(), flows.tolist(), idle.tolist(), strict=True)
-        ]
+        return self._flows.entries(limit)
 
     # Clock, links, memory --------------------------------------------------------------------------------------------
 
@@ -236,12 +212,20 @@ class KernelDataplane:
     @cached_property
     def hz(self) -> int:
         """Ticks a second, measured once against the monotonic clock and rounded to what kernels are built with."""
-        first, started = self.jiffies(), time.monotonic()
-        while time.monotonic() - started < _CALIBRATION_S:
-            time.sleep(_CALIBRATION_S / 5)
-        ticks = (self.jiffies() - first) & 0xFFFFFFFF
-        rate = ticks / (time.monotonic() - started)
+        first, started = self._dated_jiffies()
+        time.sleep(_CALIBRATION_S)
+        last, ended = self._dated_jiffies()
+        rate = ((last - first) & 0xFFFFFFFF) / (ended - started)
         return min(_KNOWN_HZ, key=lambda hz: abs(hz - rate))
+
+    def _dated_jiffies(self) -> tuple[int, float]:
+        """The tick counter and when it was read. Read again if something came in between that may have taken many ticks."""
+        while True:
+            before = time.monotonic()
+            ticks = self.jiffies()
+            after = time.monotonic()
+            if after - before < _READING_S:
+                return ticks, after
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Put the program on an interface, or behind the link that is there already."""
@@ -267,21 +251,6 @@ def pinned_vips(pins: Path) -> frozenset[IPv4Address]:
     with bpf.opened_pin(path) as vips:
         keys = [batch for batch, _ in HashMap(vips, MAPS["lb_vips"]).batches()]
     return frozenset(IPv4Address(vip) for batch in keys for vip in batch.tolist())
-
-
-def pinned_backends(pins: Path) -> frozenset[IPv4Address]:
-    """The addresses of the backends that an earlier daemon left; none if its tables are of another layout."""
-    path = loader.pin_path("lb_backends", MAPS["lb_backends"], pins)
-    if not path.exists():
-        return frozenset()
-    with bpf.opened_pin(path) as backends:
-        rows_there = shared_array(backends, MAPS["lb_backends"])
-    return frozenset(IPv4Address(address) for address in rows_there["address"][rows_there["state"] != 0].tolist())
-
-
-def _add(totals: dict[_K, int], counts: Mapping[_K, int]) -> None:
-    for key, count in counts.items():
-        totals[key] = totals.get(key, 0) + count
 
 
 def _memlock(fd: int) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from lbctl.core.model import AttachMode
 from lbctl.dataplane import bpf, loader
 from lbctl.dataplane.port import AttachedMode, Attachment
-from lbctl.errors import KernelError, SystemRequirementError
+from lbctl.errors import KernelError, LbctlError, SystemRequirementError
 
 _SEPARATOR = "@"
+_INHERITED = "so left by an earlier start; `lbctl detach` before the next start tries native mode again"
 
 
 class Links:
@@ -23,27 +25,42 @@ class Links:
         self._program = program
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
-        """Put the program on an interface: behind its pinned link if there is one in a mode that is wanted."""
-        for path, attached in self._of(ifindex):
-            if mode is AttachMode.AUTO or mode.value == attached.value:
-                with bpf.opened_pin(path) as link:
-                    bpf.update_link(link, self._program)
-                loader.pin_program(self._program, self._pins)
-                return Attachment(ifindex=ifindex, mode=attached)
-            path.unlink()
-        attachment = self._create(ifindex, mode)
+        """Put the program on an interface: behind its pinned link if there is one in a mode that is wanted. If another
+        mode is wanted but cannot be had, the link stays as it was, and the error is raised."""
+        attached = next(self._of(ifindex), None)
+        if attached is None:
+            attachment = self._create(ifindex, mode)
+        elif mode is AttachMode.AUTO or mode.value == attached.value:
+            attachment = self._update(ifindex, attached, mode)
+        else:
+            attachment = self._replace(ifindex, attached, mode)
         loader.pin_program(self._program, self._pins)
         return attachment
 
-    def _of(self, ifindex: int) -> Iterator[tuple[Path, AttachedMode]]:
-        """The links of an interface; one whose interface was deleted and made anew is dead, and removed."""
-        for path, index, mode in pinned_links(self._pins):
+    def _update(self, ifindex: int, attached: AttachedMode, mode: AttachMode) -> Attachment:
+        with bpf.opened_pin(self._path(ifindex, attached)) as link:
+            bpf.update_link(link, self._program)
+        is_lesser = mode is AttachMode.AUTO and attached is AttachedMode.GENERIC
+        return Attachment(ifindex=ifindex, mode=attached, fallback_reason=_INHERITED if is_lesser else "")
+
+    def _replace(self, ifindex: int, attached: AttachedMode, mode: AttachMode) -> Attachment:
+        """The kernel does not take two modes at a time: there is a gap, of microseconds if all goes well."""
+        _remove(self._path(ifindex, attached))
+        try:
+            return self._create(ifindex, mode)
+        except LbctlError:
+            self._link(ifindex, attached)
+            raise
+
+    def _of(self, ifindex: int) -> Iterator[AttachedMode]:
+        """The modes of an interface's links; one whose interface was deleted and made anew is dead, and removed."""
+        for path, index, mode in list(pinned_links(self._pins)):
             if index != ifindex:
                 continue
             with bpf.opened_pin(path) as link:
                 is_alive = bpf.link_info(link).ifindex == ifindex
             if is_alive:
-                yield path, mode
+                yield mode
             else:
                 path.unlink()
 
@@ -53,21 +70,19 @@ class Links:
         try:
             return self._link(ifindex, AttachedMode.NATIVE)
         except KernelError as error:
-            if mode is AttachMode.NATIVE or bpf.error_number(error) == errno.EBUSY:
-                raise
-            return self._link(ifindex, AttachedMode.GENERIC, fallback_reason=error.message)
+            reason = os.strerror(bpf.error_number(error))
+            if mode is AttachMode.NATIVE:
+                raise _no_native(ifindex, reason) from error
+            return self._link(ifindex, AttachedMode.GENERIC, fallback_reason=f"the driver says: {reason}")
 
     def _link(self, ifindex: int, mode: AttachedMode, *, fallback_reason: str = "") -> Attachment:
         try:
             link = bpf.create_xdp_link(self._program, ifindex, generic=mode is AttachedMode.GENERIC)
         except KernelError as error:
-            if bpf.error_number(error) == errno.EBUSY:
-                raise SystemRequirementError(
-                    f"interface {ifindex} already has an XDP program of somebody else",
-                    hint="find it with `ip link show` and remove it, for example: ip link set dev IF xdp off",
-                ) from error
+            if bpf.error_number(error) in (errno.EBUSY, errno.EEXIST):  # EEXIST: there in the other mode
+                raise _is_taken(ifindex) from error
             raise
-        bpf.pin(link, self._pins / _SEPARATOR.join(("link", str(ifindex), mode.value)))
+        bpf.pin(link, self._path(ifindex, mode))
         os.close(link)  # the pin holds it from now on
         return Attachment(ifindex=ifindex, mode=mode, fallback_reason=fallback_reason)
 
@@ -75,7 +90,40 @@ class Links:
         """Remove the links of all interfaces but these."""
         for path, ifindex, _ in list(pinned_links(self._pins)):
             if ifindex not in keep:
-                path.unlink()
+                _remove(path)
+
+    def _path(self, ifindex: int, mode: AttachedMode) -> Path:
+        return self._pins / _SEPARATOR.join(("link", str(ifindex), mode.value))
+
+
+def _remove(path: Path) -> None:
+    with bpf.opened_pin(path) as link:
+        bpf.detach_link(link)
+    path.unlink()
+
+
+def _no_native(ifindex: int, reason: str) -> SystemRequirementError:
+    name = _name(ifindex)
+    return SystemRequirementError(
+        f"{name} cannot run XDP in native mode, as the file asks: the driver says: {reason}",
+        hint=f"set interfaces.{name}.mode to auto or generic (slower), or use a NIC whose driver has native XDP; "
+        "large receive offload (ethtool -K IF lro off) and a large MTU can stand in its way",
+    )
+
+
+def _is_taken(ifindex: int) -> SystemRequirementError:
+    name = _name(ifindex)
+    return SystemRequirementError(
+        f"{name} already has an XDP program that is not lbctl's",
+        hint=f"see it with `ip -details link show dev {name}`; end who owns it, or: ip link set dev {name} xdp off",
+    )
+
+
+def _name(ifindex: int) -> str:
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return f"interface {ifindex}"
 
 
 def pinned_links(pins: Path) -> Iterator[tuple[Path, int, AttachedMode]]:
@@ -90,7 +138,9 @@ def detach(pins: Path) -> int:
     if not pins.is_dir():
         return 0
     links = [path for path, _, _ in pinned_links(pins)]
-    for path in [*links, *pins.iterdir()]:
-        path.unlink(missing_ok=True)
+    for path in links:
+        _remove(path)
+    for path in pins.iterdir():
+        path.unlink()
     pins.rmdir()
     return len(links)

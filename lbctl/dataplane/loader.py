@@ -1,7 +1,7 @@
 """From object file to kernel: maps opened or made, programs loaded, everything pinned on a bpffs.
 
 The pin directory holds ``<map>@<layout id>`` for every map, ``lb_ingress`` (the program behind the links) and
-``link@<ifindex>``. They outlive the process: forwarding needs no daemon. (A bpffs refuses names with a dot.)
+``link@<ifindex>@<mode>``. They outlive the process: forwarding needs no daemon. (A bpffs refuses names with a dot.)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,12 @@ def prepare_pins(pins: Path) -> None:
     with contextlib.suppress(FileExistsError):
         _nearest(pins)
         pins.mkdir(parents=True, mode=0o700)
-    if filesystem_magic(pins) != _BPFFS_MAGIC:
+    _nearest(pins)
+    found = pins.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise SystemRequirementError(
-            f"{pins} is not on a BPF file system",
-            hint="mount it with: mount -t bpf bpf /sys/fs/bpf (and do not start lbctl by `ip netns exec`, which hides it)",
+            f"{pins} belongs to another user or is open to others, who could stop the traffic by removing a pin",
+            hint=f"remove it (rmdir {pins}) and start again: lbctl makes its own",
         )
 
 
@@ -117,9 +119,9 @@ def pin_program(descriptor: int, pins: Path) -> None:
     fresh.rename(pins / INGRESS)
 
 
-def left_over_maps(pins: Path) -> Iterator[Path]:
-    """Pins of maps whose layout is no longer in use."""
-    current = {f"{name}@{spec.layout_id}" for name, spec in MAPS.items()}
-    for path in pins.iterdir():
-        if path.name.startswith("lb_") and path.name not in current and not path.name.startswith(INGRESS):
-            yield path
+def remove_left_overs(pins: Path) -> None:
+    """Unpin maps of layouts that the running program does not use; the kernel frees them."""
+    current = {pin_path(name, spec, pins).name for name, spec in MAPS.items()}
+    for path in list(pins.iterdir()):
+        if "@" in path.name and path.name.startswith("lb_") and path.name not in current:
+            path.unlink()

@@ -51,19 +51,22 @@ class Counters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleLimits:
-    """After how many idle seconds a flow ends: by service id while it is open, then after FIN, then after RST."""
+    """After how many idle seconds a flow ends: by service id while it is open, then after FIN, then after RST. The default is
+    for services that are declared no more and whose limit nobody remembers: rather too long than a session cut."""
 
     open_s: Mapping[int, float] = field(default_factory=dict)
-    default_s: float = 3600.0
+    default_s: float = 86_400.0
     closing_s: float = 120.0
     reset_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What one sweep over the flow tables found and did. ``flows`` counts live ones by backend reference, ``vips`` by VIP."""
+    """What one sweep over the flow tables found and did. ``flows`` counts live ones by backend reference, ``services`` by
+    service id, ``vips`` by VIP."""
 
     flows: Mapping[int, int]
+    services: Mapping[int, int]
     vips: Mapping[IPv4Address, int]
     expired: int
     capacity: int

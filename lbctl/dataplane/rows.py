@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 from ipaddress import IPv4Address
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,19 @@ from numpy.typing import NDArray
 from lbctl.core.model import Protocol
 from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, PoolRow, ServiceKey
 from lbctl.dataplane.layout import FILTER_WORDS, SERVICE_PROBES
+from lbctl.errors import LayoutError
 
 _MAC_BYTES = 6
 _MAC_MASK = (1 << 48) - 1
+_STATES = frozenset(BackendState)
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+
+
+def _unknown(what: str) -> LayoutError:
+    return LayoutError(
+        f"the pinned tables hold {what}, which this lbctl does not know",
+        hint="they were written by another version: `lbctl detach` (which ends all connections), then start again",
+    )
 
 
 def mac_word(mac: bytes | None) -> int:
@@ -37,6 +48,8 @@ def link_word(row: BackendRow) -> int:
 def backend_row(entry: Any) -> BackendRow:
     """A row from one element of the shared array."""
     link = int(entry["link"])
+    if int(entry["state"]) not in _STATES:
+        raise _unknown(f"a backend in state {int(entry['state'])}")
     return BackendRow(
         generation=link >> 48,
         identity=int(entry["identity"]),
@@ -76,7 +89,9 @@ def service_word(key: ServiceKey) -> int:
 def service_key(word: int) -> ServiceKey:
     """The reverse of `service_word`."""
     raw = word.to_bytes(8, "little")
-    protocol = _PROTOCOLS[raw[6]]
+    protocol = _PROTOCOLS.get(raw[6])
+    if protocol is None:
+        raise _unknown(f"a service with protocol number {raw[6]}")
     return ServiceKey(vip=IPv4Address(raw[:4]), port=int.from_bytes(raw[4:6], "big"), protocol=protocol)
 
 
@@ -102,10 +117,15 @@ def filter_bit(vip: IPv4Address) -> tuple[int, int]:
     return bit >> 6, bit & 63
 
 
+def filter_word(word: int, vips: Iterable[IPv4Address]) -> int:
+    """One word of the filter for a set of VIPs."""
+    bits = (bit for at, bit in map(filter_bit, vips) if at == word)
+    return reduce(or_, (1 << bit for bit in bits), 0)
+
+
 def filter_words(vips: Iterable[IPv4Address]) -> NDArray[np.uint64]:
     """The whole filter for a set of VIPs; shape (FILTER_WORDS,)."""
     words = np.zeros(FILTER_WORDS, np.uint64)
-    for vip in vips:
-        word, bit = filter_bit(vip)
+    for word, bit in map(filter_bit, vips):
         words[word] |= np.uint64(1 << bit)
     return words

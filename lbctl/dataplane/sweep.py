@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from ipaddress import IPv4Address
@@ -18,7 +19,7 @@ def limits_in_ticks(limits: IdleLimits, hz: int) -> NDArray[np.int64]:
     """Idle limits in jiffies, indexed by (flow state, service id); shape (3, SERVICES)."""
     table = np.full((len(FlowState), SERVICES), limits.default_s * hz, np.int64)
     for service, seconds in limits.open_s.items():
-        table[FlowState.OPEN, service] = seconds * hz
+        table[FlowState.OPEN, service] = math.ceil(seconds * hz)
     table[FlowState.CLOSING] = np.minimum(table[FlowState.OPEN], int(limits.closing_s * hz))
     table[FlowState.RESET] = np.minimum(table[FlowState.OPEN], int(limits.reset_s * hz))
     return table
@@ -51,10 +52,10 @@ def find_ended(
     return ended
 
 
-def count_by_backend(flows: NDArray[Any]) -> Mapping[int, int]:
-    """Flows by backend reference."""
-    references, counts = np.unique(flows["backend"], return_counts=True)
-    return Counter(dict(zip(references.tolist(), counts.tolist(), strict=True)))
+def count_by(column: NDArray[Any]) -> Mapping[int, int]:
+    """Flows by the values of one of their fields."""
+    values, counts = np.unique(column, return_counts=True)
+    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
 def count_by_vip(keys: NDArray[Any]) -> Mapping[IPv4Address, int]:

@@ -135,4 +135,4 @@ def start_archives(
 def _require_orthanc() -> None:
     missing = [name for name in _USED_PLUGINS if not (_PLUGINS / name).exists()]
     if missing or not os.access("/usr/sbin/Orthanc", os.X_OK):
-        raise SystemRequirementError("Orthanc or one of its plugins is not installed", hint="run: make deps")
+        raise SystemRequirementError("Orthanc or one of its plugins is not installed", hint="run: make deps-lab")

@@ -54,6 +54,10 @@ class Kind(IntEnum):
     OTHER = 6
 
 
+FROM_CLIENTS = (Kind.CLIENT_DATA, Kind.CLIENT_ACK, Kind.CLIENT_CONTROL)
+"""What clients send to virtual addresses, and a director hands on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Frames, and their bytes with the Ethernet header (14) but without preamble and checksum."""
@@ -77,9 +81,9 @@ class Traffic:
     def __sub__(self, earlier: Traffic) -> Traffic:
         return Traffic({key: tally - earlier.tallies[key] for key, tally in self.tallies.items()})
 
-    def of(self, direction: Direction, kind: Kind) -> Tally:
-        """Frames of one kind in one direction."""
-        return self.tallies[direction, kind]
+    def of(self, direction: Direction, *kinds: Kind) -> Tally:
+        """Frames of a kind, or of several together, in one direction."""
+        return sum((self.tallies[direction, kind] for kind in kinds), Tally())
 
     @property
     def returned(self) -> Tally:
@@ -93,7 +97,7 @@ class Traffic:
 
     def total(self, direction: Direction) -> Tally:
         """Every frame in one direction."""
-        return sum((self.of(direction, kind) for kind in Kind), Tally())
+        return self.of(direction, *Kind)
 
 
 class FrameCounter:

@@ -71,5 +71,5 @@ class Database:
 def _find_binaries() -> Path:
     candidates = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not candidates:
-        raise SystemRequirementError("PostgreSQL's server is not installed", hint="run: make deps")
+        raise SystemRequirementError("PostgreSQL's server is not installed", hint="run: make deps-lab")
     return candidates[-1].parent

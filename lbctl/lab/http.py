@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from lbctl.errors import LabError
 from lbctl.lab.node import Node
@@ -39,6 +41,31 @@ def get(
         except (OSError, http.client.HTTPException) as error:
             raise LabError(f"{node.name}: GET http://{address}:{port}{path}: {error!r}") from error
         return Reply(status=response.status, content_type=response.getheader("Content-Type", ""), body=body)
+
+
+def get_over_socket(path: Path, resource: str, *, timeout_s: float = 15.0) -> bytes:
+    """GET over a Unix socket. `LabError` if nobody answers there, or not with 200."""
+    with closing(_UnixConnection(path, timeout_s=timeout_s)) as connection:
+        try:
+            connection.request("GET", resource)
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise LabError(f"GET {resource} over {path}: {error!r}") from error
+    if response.status != 200:
+        raise LabError(f"GET {resource} over {path}: {response.status}: {body[:500].decode(errors='replace')}")
+    return body
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
 
 def answers(node: Node, address: IPv4Address, path: str, *, port: int = 8042) -> bool:

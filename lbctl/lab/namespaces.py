@@ -22,6 +22,11 @@ def path_of(namespace: str) -> Path:
     return NAMESPACES / namespace
 
 
+def with_prefix(prefix: str) -> tuple[str, ...]:
+    """The namespaces on this machine that belong to the lab of that prefix."""
+    return tuple(sorted(path.name for path in NAMESPACES.glob(f"{prefix}-*")))
+
+
 def run_ip(commands: Iterable[str], *, namespace: str | None = None) -> None:
     """Run a batch of ``ip`` commands, in a namespace if one is named; `LabError` with ip's own words."""
     where = ["-netns", namespace] if namespace else []

@@ -16,6 +16,9 @@ from lbctl.lab.wait import wait_until
 
 _GRACE_S = 3.0
 """How long a process may take to end on SIGTERM before it is killed."""
+_LADDER = ((signal.SIGINT, 0.5), (signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S))
+"""What a process of unknown kind is told, one after the other. On SIGINT PostgreSQL ends at once, while on SIGTERM it waits
+for its clients; but what a shell runs in the background does not hear SIGINT."""
 
 
 class Processes:
@@ -81,19 +84,19 @@ def signal_group(process: subprocess.Popen[Any], number: signal.Signals) -> None
 
 
 def end_ids(ids: Iterable[int]) -> None:
-    """Interrupt processes by id, kill those that stay, and wait until they are gone."""
+    """Ask processes by id to end, kill those that stay, and wait until they are gone."""
     remaining = frozenset(ids)
-    for number in (signal.SIGINT, signal.SIGKILL):
+    for number, grace_s in _LADDER:
         remaining = frozenset(pid for pid in remaining if _is_running(pid))
         for pid in remaining:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         with contextlib.suppress(LabError):
-            _wait_gone(remaining)
+            _wait_gone(remaining, grace_s)
 
 
-def _wait_gone(ids: frozenset[int]) -> None:
-    wait_until(lambda: not any(map(_is_running, ids)), deadline_s=_GRACE_S, what="processes to end")
+def _wait_gone(ids: frozenset[int], grace_s: float) -> None:
+    wait_until(lambda: not any(map(_is_running, ids)), deadline_s=grace_s, what="processes to end")
 
 
 def _is_running(pid: int) -> bool:

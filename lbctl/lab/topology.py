@@ -13,8 +13,9 @@ not on SIGTERM.
 
 from __future__ import annotations
 
+import atexit
+import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lbctl.errors import UsageError
-from lbctl.lab import wiring
+from lbctl.lab import ownership, wiring
 from lbctl.lab.capture import FrameCounter
 from lbctl.lab.interrupts import uninterrupted, unwinding_on_termination
 from lbctl.lab.namespaces import require_tools, run_ip
@@ -62,7 +63,7 @@ class LabPlan:
     @property
     def bpffs(self) -> Path:
         """The lab's own BPF filesystem, mounted in the root mount namespace."""
-        return self.directory / "bpf"
+        return self.directory / wiring.BPFFS
 
 
 def plan_lab(
@@ -79,7 +80,7 @@ def plan_lab(
     counts = {Role.DIRECTOR: directors, Role.BACKEND: backends, Role.CLIENT: clients}
     return LabPlan(
         prefix=prefix,
-        directory=Path(tempfile.gettempdir()) / f"{prefix}-lab",
+        directory=ownership.directory_of(prefix),
         nodes=tuple(node for role, count in counts.items() for node in _plan_nodes(prefix, role, count)),
         vips=tuple(vips),
         flooding=flooding,
@@ -114,6 +115,7 @@ class Lab:
         self.directory = plan.directory
         self._open = ExitStack()
         self._signals = ExitStack()
+        self._lock: int | None = None
 
     @property
     def director(self) -> Node:
@@ -155,7 +157,10 @@ class Lab:
         """Make every namespace, cable and mount; takes a fraction of a second."""
         require_tools("ip", "ethtool", "nsenter", "mount", hint="install iproute2, ethtool and util-linux")
         self.directory.mkdir(mode=0o755)  # claims the prefix: from here on whatever bears it is this lab's to remove
+        # Ctrl-C may strike between a `with` statement's steps, where nothing else would take the lab down.
+        atexit.register(self.tear_down)
         try:
+            self._lock = ownership.claim(self.directory)
             wiring.mount_bpffs(self.plan.bpffs)
             wiring.connect(self.plan)
             for node in self.backends:
@@ -169,9 +174,15 @@ class Lab:
     def tear_down(self) -> None:
         """End the lab's processes, delete its namespaces, unmount and remove its directory. Never stops half-way."""
         with ExitStack() as steps:
-            steps.callback(wiring.remove, self.plan)
+            steps.callback(self._let_go)
+            steps.callback(wiring.remove, self.plan.prefix, self.directory)
             steps.callback(self.processes.end_all)
             steps.callback(self._open.close)
+
+    def leave_standing(self) -> None:
+        """Let the lab outlive this process; another one removes it."""
+        ownership.leave_standing(self.directory)
+        self._let_go()
 
     def __enter__(self) -> Lab:
         with ExitStack() as signals:
@@ -185,6 +196,12 @@ class Lab:
     ) -> None:
         with self._signals, uninterrupted():
             self.tear_down()
+
+    def _let_go(self) -> None:
+        atexit.unregister(self.tear_down)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _with_role(self, role: Role) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.role is role)

@@ -13,7 +13,9 @@ _T = TypeVar("_T")
 _PAUSE_S = 0.01
 
 
-def wait_until(condition: Callable[[], _T], *, deadline_s: float, what: str | Callable[[], str]) -> _T:
+def wait_until(
+    condition: Callable[[], _T], *, deadline_s: float, what: str | Callable[[], str], pause_s: float = _PAUSE_S
+) -> _T:
     """Call ``condition`` until it returns something true, and return that.
 
     ``what``, or what it returns at that moment, completes the sentence "gave up waiting for …" of the `LabError` that
@@ -24,5 +26,5 @@ def wait_until(condition: Callable[[], _T], *, deadline_s: float, what: str | Ca
         if time.monotonic() >= end:
             subject = what if isinstance(what, str) else what()
             raise LabError(f"gave up waiting for {subject} after {deadline_s:g} s")
-        time.sleep(_PAUSE_S)
+        time.sleep(pause_s)
     return result

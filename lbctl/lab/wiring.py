@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from lbctl.errors import LabError
 from lbctl.lab import bpf
-from lbctl.lab.namespaces import enter, path_of, processes_in, run_ip, write_sysctls
+from lbctl.lab.namespaces import enter, processes_in, run_ip, with_prefix, write_sysctls
 from lbctl.lab.node import INTERFACE, PREFIX_LENGTH, NodePlan, Role
 from lbctl.lab.processes import end_ids
 
 if TYPE_CHECKING:
     from lbctl.lab.topology import LabPlan
+
+BPFFS = "bpf"
+"""A lab's own BPF filesystem, in its directory."""
 
 _BRIDGE = "br0"
 _PASS_PROGRAM = "lab_pass"
@@ -57,15 +60,23 @@ def connect(plan: LabPlan) -> None:
     _let_directors_transmit(plan)
 
 
-def remove(plan: LabPlan) -> None:
+def remove(prefix: str, directory: Path) -> None:
     """Take a lab down, whatever is left of it. Every step is tried; the first error is raised at the end."""
     with ExitStack() as steps:
-        steps.callback(shutil.rmtree, plan.directory, ignore_errors=True)
-        steps.callback(_unmount, plan.bpffs)
-        for namespace in plan.namespaces:
-            if path_of(namespace).exists():
-                steps.callback(run_ip, [f"netns delete {namespace}"])
-                steps.callback(end_ids, processes_in(namespace))
+        steps.callback(shutil.rmtree, directory, ignore_errors=True)
+        steps.callback(_unmount, directory / BPFFS)
+        namespaces = with_prefix(prefix)
+        for namespace in namespaces:
+            steps.callback(run_ip, [f"netns delete {namespace}"])
+        steps.callback(end_ids, [pid for namespace in namespaces for pid in processes_in(namespace)])
+
+
+def leftovers(prefix: str, directory: Path) -> tuple[str, ...]:
+    """What there still is of a lab: namespaces, processes in them, mounts, its directory. Nothing, once it is removed."""
+    namespaces = with_prefix(prefix)
+    processes = [f"process {pid} in {name}" for name in namespaces for pid in sorted(processes_in(name))]
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line]
+    return (*namespaces, *processes, *mounts, *([str(directory)] if directory.exists() else []))
 
 
 def _switch_commands(plan: LabPlan) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from lbctl.errors import NetworkError
+from lbctl.errors import NetworkError, NoSuchInterfaceError
 from lbctl.network.port import (
     Link,
     LinkChanged,
@@ -58,7 +58,7 @@ class FakeNetwork:
             if link.name == name:
                 return link
         existing = ", ".join(sorted(link.name for link in self.links.values()))
-        raise NetworkError(f"interface {name} does not exist", hint=f"the interfaces here are: {existing}")
+        raise NoSuchInterfaceError(f"interface {name} does not exist", hint=f"the interfaces here are: {existing}")
 
     async def events(self) -> AsyncIterator[NetworkEvent]:
         """The entries as they are, then what is pushed."""
@@ -72,6 +72,10 @@ class FakeNetwork:
     async def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         """The entries of an interface."""
         return tuple(entry for entry in self.entries.values() if entry.ifindex == ifindex)
+
+    async def owned_neighbours(self, ifindex: int) -> frozenset[IPv4Address]:
+        """Those that were managed."""
+        return frozenset(address for index, address in self.managed if index == ifindex)
 
     async def manage_neighbour(self, ifindex: int, address: IPv4Address) -> None:
         """Resolve from ``macs``."""

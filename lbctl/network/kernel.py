@@ -9,7 +9,7 @@ from contextlib import aclosing
 from functools import partial
 from ipaddress import IPv4Address
 
-from lbctl.errors import LbctlError, NetworkError
+from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
 from lbctl.network import neighbours, packets
 from lbctl.network.events import EventStream
 from lbctl.network.links import read_link, read_links
@@ -53,7 +53,7 @@ class KernelNetwork:
                 self._links.setdefault(link.ifindex, link)
                 return link
         existing = ", ".join(sorted(link.name for link in links))
-        raise NetworkError(f"interface {name} does not exist", hint=f"the interfaces here are: {existing}")
+        raise NoSuchInterfaceError(f"interface {name} does not exist", hint=f"the interfaces here are: {existing}")
 
     def events(self) -> AsyncIterator[NetworkEvent]:
         """Subscribed from this call on. Entries of all neighbours are told, managed or not.
@@ -68,6 +68,11 @@ class KernelNetwork:
         with explained("read the neighbours"):
             entries = await neighbours.read_neighbours(self._netlink)
         return tuple(entry for entry in entries if entry.ifindex == ifindex)
+
+    async def owned_neighbours(self, ifindex: int) -> frozenset[IPv4Address]:
+        """Those with lbctl's mark."""
+        with explained("read the neighbours"):
+            return await neighbours.read_owned(self._netlink, ifindex)
 
     async def manage_neighbour(self, ifindex: int, address: IPv4Address) -> None:
         """Install the entry as managed and watch it. An entry that an operator made permanent is left as it is."""

@@ -22,6 +22,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Neighbour
 
+PROTOCOL = 0x6C
+"""The mark of lbctl's own entries (NDA_PROTOCOL), as on its routes."""
+
 NUD_NONE = 0x00
 NUD_REACHABLE = 0x02
 NUD_PROBE = 0x10
@@ -58,6 +61,13 @@ def decode(message: Any) -> Neighbour:
 async def read_neighbours(netlink: Netlink) -> tuple[Neighbour, ...]:
     """The IPv4 entries of every interface."""
     return tuple(decode(message) for message in await netlink.dump("neigh", family=AF_INET))
+
+
+async def read_owned(netlink: Netlink, ifindex: int) -> frozenset[IPv4Address]:
+    """The addresses of an interface's entries that lbctl made, in this run or an earlier one."""
+    entries = await netlink.dump("neigh", family=AF_INET)
+    mine = (m for m in entries if m["ifindex"] == ifindex and m.get_attr("NDA_PROTOCOL") == PROTOCOL)
+    return frozenset(IPv4Address(message.get_attr("NDA_DST")) for message in mine)
 
 
 async def install(netlink: Netlink, ifindex: int, address: IPv4Address) -> bool:
@@ -114,6 +124,7 @@ async def _set_managed(netlink: Netlink, ifindex: int, address: IPv4Address) -> 
         state=NUD_NONE,
         flags=_NTF_EXT_LEARNED,
         flags_ext=_NTF_EXT_MANAGED,
+        protocol=PROTOCOL,
     )
 
 

@@ -88,6 +88,10 @@ class Network(Protocol):
         """Delete a managed entry. Idempotent."""
         ...
 
+    async def owned_neighbours(self, ifindex: int) -> frozenset[IPv4Address]:
+        """The addresses that `manage_neighbour` was called for on this interface, in this run or an earlier one."""
+        ...
+
     async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
         """Make the policy rules and routes that lbctl owns exactly these: add what is missing, remove what is left over
         (also from an earlier run), touch nothing else. Idempotent. To be repeated when a link came up: the kernel drops

@@ -1,13 +1,11 @@
-"""The lab itself, without a balancer: does it build, carry traffic, count it, and leave nothing behind?"""
+"""The lab itself, without a balancer: does it build, carry traffic, and leave nothing behind?"""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from lbctl.errors import LabError, UsageError
-from lbctl.lab import bpf, dicom, http, session, studies
-from lbctl.lab.agent import Agent
-from lbctl.lab.archives import Archive, start_archives
-from lbctl.lab.capture import Direction, FrameCounter, Kind, Tally
-from lbctl.lab.namespaces import enter, path_of, run_ip
+from lbctl.lab import bpf
+from lbctl.lab.capture import Direction, Kind, Tally
+from lbctl.lab.namespaces import run_ip
 from lbctl.lab.node import Node
-from lbctl.lab.topology import SUBNET, VIP, Lab, plan_lab
+from lbctl.lab.topology import VIP, Lab, plan_lab
 from lbctl.lab.wait import wait_until
+from lbctl.lab.wiring import leftovers
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +28,13 @@ def lab() -> Iterator[Lab]:
         yield built
 
 
-@pytest.fixture
-def counter(lab: Lab) -> Iterator[FrameCounter]:
-    with lab.count_frames(lab.director) as counting:
-        yield counting
-
-
-def leftovers(prefix: str, directory: Path) -> list[str]:
-    names = [path.name for path in Path("/run/netns").iterdir() if path.name.startswith(prefix)]
-    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line]
-    return names + mounts + ([str(directory)] if directory.exists() else [])
-
-
 def test_lab_of_three_and_three_is_up_within_two_seconds_and_leaves_nothing() -> None:
     plan = plan_lab(backends=3, clients=3)
     began = time.monotonic()
     with Lab(plan):
         assert time.monotonic() - began < 2
         assert len(leftovers(plan.prefix, plan.directory)) == 8 + 1 + 1
-    assert leftovers(plan.prefix, plan.directory) == []
+    assert leftovers(plan.prefix, plan.directory) == ()
 
 
 def test_lab_when_its_body_fails_leaves_nothing() -> None:
@@ -57,7 +42,7 @@ def test_lab_when_its_body_fails_leaves_nothing() -> None:
     with pytest.raises(ZeroDivisionError), Lab(plan) as built:
         process = built.clients[0].popen(["sleep", "600"])
         raise ZeroDivisionError
-    assert leftovers(plan.prefix, plan.directory) == []
+    assert leftovers(plan.prefix, plan.directory) == ()
     assert process.returncode == -signal.SIGTERM
 
 
@@ -66,7 +51,7 @@ def test_lab_when_the_build_fails_half_way_leaves_nothing() -> None:
     run_ip([f"netns add {plan.nodes[-1].namespace}"])  # in the way
     with pytest.raises(LabError, match=plan.nodes[-1].namespace), Lab(plan):
         pass
-    assert leftovers(plan.prefix, plan.directory) == []
+    assert leftovers(plan.prefix, plan.directory) == ()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -86,7 +71,7 @@ def test_lab_when_signalled_leaves_nothing(number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.wait(timeout=30) != 0
     process.stdout.close()
-    assert leftovers(prefix, Path(directory)) == []
+    assert leftovers(prefix, Path(directory)) == ()
 
 
 def test_lab_asked_for_too_many_nodes_says_how_many_fit() -> None:
@@ -174,155 +159,3 @@ def test_director_frame_sent_by_xdp_tx_reaches_the_switch(lab: Lab) -> None:
         director.run(["ip", "link", "set", "eth0", "xdp", "off"])
         pinned.unlink()
     assert traffic.total(Direction.SENT).frames == traffic.total(Direction.RECEIVED).frames > 0
-
-
-def test_frame_counter_tells_probes_arp_and_foreign_traffic_apart(lab: Lab, counter: FrameCounter) -> None:
-    client, director = lab.clients[0], lab.director
-    client.ip("neighbour flush all")
-    director.ip("neighbour flush all")
-    client.run(["ping", "-c4", "-i0.1", "-s100", str(director.address)])
-    traffic = counter.read()
-    assert traffic.of(Direction.RECEIVED, Kind.PROBE) == Tally(4, 4 * 142)
-    assert traffic.of(Direction.SENT, Kind.PROBE) == Tally(4, 4 * 142)
-    assert traffic.of(Direction.RECEIVED, Kind.ARP).frames >= 1
-    assert traffic.of(Direction.RECEIVED, Kind.OTHER) == Tally()
-
-
-def test_frame_counter_of_an_upload_and_a_download_counts_every_byte(lab: Lab) -> None:
-    """The director plays a server for once: it owns a VIP, so client data, bare ACKs and answers all pass its NIC."""
-    vip, client, director = SUBNET[110], lab.clients[0], lab.director
-    director.add_vip(vip)
-    client.ip(f"route add {vip} via {director.address}")
-    payload = 5_000_000
-    counting = lab.count_frames(director)
-    received = _exchange(director, client, str(vip), upload=payload, download=payload)
-    traffic = counting.read()
-    director.remove_vip(vip)
-    assert received == (payload, payload)
-    data, answers = traffic.of(Direction.RECEIVED, Kind.CLIENT_DATA), traffic.of(Direction.SENT, Kind.FROM_VIP)
-    assert data.octets == payload + 66 * data.frames
-    assert answers.octets > payload
-    assert traffic.of(Direction.RECEIVED, Kind.CLIENT_CONTROL).frames == 2  # SYN, FIN
-    assert traffic.acknowledgements.octets == 66 * traffic.acknowledgements.frames > 0
-    assert traffic.returned == Tally()
-
-
-def _exchange(server: Node, client: Node, address: str, *, upload: int, download: int) -> tuple[int, int]:
-    """Send so many bytes each way over one connection; return how many the server and the client received."""
-    with server.enter():
-        listener = socket.create_server((address, 9000))
-    taken: list[int] = []
-
-    def serve() -> None:
-        with listener, listener.accept()[0] as peer:
-            taken.append(_drain(peer, upload))
-            peer.sendall(bytes(download))
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    with client.enter():
-        connection = socket.create_connection((address, 9000))
-    with connection:
-        connection.sendall(bytes(upload))
-        given = _drain(connection, download)
-    thread.join(timeout=30)
-    return taken[0], given
-
-
-def _drain(source: socket.socket, expected: int) -> int:
-    total = 0
-    while total < expected and (chunk := source.recv(1 << 20)):
-        total += len(chunk)
-    return total
-
-
-def test_session_up_then_down_in_another_process_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(session, "RECORD", tmp_path / "lab.json")
-    plan = plan_lab(backends=2)
-    session.up(plan)
-    with pytest.raises(UsageError, match="up already"):
-        session.up(plan_lab())
-    assert session.current() == plan
-    with enter(plan.switch):
-        stray = subprocess.Popen(["sleep", "600"])
-    reaper = threading.Thread(target=stray.wait)
-    reaper.start()
-    session.down()
-    reaper.join(timeout=10)
-    assert stray.returncode == -signal.SIGINT
-    assert leftovers(plan.prefix, plan.directory) == []
-    assert not path_of(plan.switch).exists()
-    with pytest.raises(UsageError, match="no lab is up"):
-        session.down()
-
-
-def test_session_node_that_does_not_exist_lists_those_that_do() -> None:
-    with pytest.raises(UsageError, match="director, backend1, client1, switch"):
-        session.find_node(plan_lab(), "pacs1")
-
-
-def test_agent_answers_what_it_was_last_told(lab: Lab) -> None:
-    node = lab.backends[0]
-    agent = Agent(node, file=lab.directory / "agent", answer="75%")
-    assert _ask(lab.clients[0], str(node.address)) == b"75%\n"
-    agent.say("drain")
-    assert _ask(lab.clients[0], str(node.address)) == b"drain\n"
-
-
-def _ask(client: Node, address: str) -> bytes:
-    with client.enter(), socket.create_connection((address, 3333), timeout=5) as connection:
-        return connection.recv(100)
-
-
-@pytest.fixture(scope="module")
-def archives(lab: Lab) -> tuple[Archive, ...]:
-    return start_archives(lab)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> studies.Study:
-    return studies.generate_study(tmp_path_factory.mktemp("study") / "ct", seed=7, instances=24)
-
-
-def test_study_generated_twice_from_one_seed_is_the_same_to_the_byte(tmp_path: Path) -> None:
-    first = studies.generate_study(tmp_path / "a", seed=3, instances=3)
-    second = studies.generate_study(tmp_path / "b", seed=3, instances=3)
-    assert first.checksums == second.checksums
-    assert [file.read_bytes() for file in first.files] == [file.read_bytes() for file in second.files]
-    assert len(set(first.checksums.values())) == 3
-
-
-def test_study_with_one_file_lost_and_one_damaged_is_found_incomplete(study: studies.Study) -> None:
-    first = study.files[0].read_bytes()
-    result = studies.compare(study, [first[:-1] + bytes([first[-1] ^ 1]), *study.files[2:]])
-    uids = list(study.checksums)
-    assert (result.damaged, result.missing) == (frozenset(uids[:1]), frozenset(uids[1:2]))
-    assert not result.is_complete
-    assert studies.compare(study, study.files).is_complete
-
-
-def test_archives_store_from_two_clients_gives_all_back_through_the_other_archive(
-    lab: Lab, archives: tuple[Archive, ...], study: studies.Study, tmp_path: Path
-) -> None:
-    stores = [
-        dicom.Store(client, archive.peer, part, log=tmp_path / f"{client.name}.log")
-        for client, archive, part in zip(lab.clients, archives, study.parts(2), strict=True)
-    ]
-    assert all(store.wait().succeeded for store in stores)
-    assert dicom.find_studies(lab.clients[0], archives[0].peer, study.study_uid) == 1
-    retrieval = dicom.retrieve(lab.clients[1], archives[0].peer, study.study_uid, into=tmp_path / "got")
-    assert retrieval.association.succeeded
-    assert studies.compare(study, retrieval.files).is_complete
-    over_http = http.retrieve_study(lab.clients[0], archives[1].node.address, study.study_uid)
-    assert studies.compare(study, over_http).is_complete
-
-
-def test_archive_killed_refuses_and_serves_again_after_restart(lab: Lab, archives: tuple[Archive, ...]) -> None:
-    archive, client = archives[0], lab.clients[0]
-    assert dicom.echo(client, archive.peer).succeeded
-    archive.kill()
-    assert not dicom.echo(client, archive.peer).succeeded
-    archive.restart()
-    assert dicom.echo(client, archive.peer).succeeded

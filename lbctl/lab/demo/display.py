@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -14,25 +15,34 @@ from rich.table import Table
 from rich.text import Text
 
 from lbctl.errors import LbctlError
-from lbctl.lab.capture import Direction, Kind, Tally, Traffic
-from lbctl.lab.demo.ledger import Ledger, Phase
+from lbctl.lab.capture import Direction, Kind, Traffic
+from lbctl.lab.demo.acts import Act
+from lbctl.lab.demo.ledger import Expectation, Ledger, Phase
 from lbctl.lab.demo.stage import Stage
+from lbctl.lab.demo.words import amount
+from lbctl.lab.topology import VIP
 
 _REFRESH_S = 1.0
+_WIDEST = 110
+_ARCHIVES = 3
+_SETTING_UP = "Setting up: a switch, a director, three archives and three clients, each in a network namespace."
+_COLOURS = {"up": "green", "draining": "cyan", "down": "red"}
 
 
 class Display:
-    """Shows a ledger while it is being written."""
+    """Shows a ledger while it is being written. Its height does not change, so that nothing jumps."""
 
-    def __init__(self, ledger: Ledger, console: Console) -> None:
+    def __init__(self, ledger: Ledger, acts: Sequence[Act], console: Console) -> None:
         self._ledger = ledger
+        self._acts = acts
         self._console = console
         self._setting_up = ""
         self._traffic: Traffic | None = None
+        self._rate_bps = 0.0
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._live.start()
         return self
 
@@ -42,13 +52,18 @@ class Display:
     def say(self, step: str) -> None:
         """Tell a step of the set-up."""
         self._setting_up = step
-        self._print(step)
+        if not self._console.is_interactive:
+            heading = Table.grid(padding=(0, 1))
+            heading.add_row("set-up:", step)
+            self._console.print(heading)
 
     def tell(self, phase: Phase) -> None:
-        """Tell how a phase ended, where there is no live screen."""
-        self._print(_phase_line(phase))
-        for line in _expectation_lines(phase):
-            self._print(line)
+        """Tell how a phase ended: above the live screen, so that it can be read at leisure."""
+        heading = Table.grid(padding=(0, 1))
+        heading.add_row(Text(f"{phase.title}:", "bold"), phase.why)
+        self._console.print(heading)
+        for expectation in phase.expectations:
+            self._console.print(expectation_line(expectation))
 
     @contextmanager
     def following(self, stage: Stage) -> Iterator[None]:
@@ -56,7 +71,7 @@ class Display:
         self._setting_up = ""
         ended = threading.Event()
         thread = threading.Thread(target=self._follow, args=(stage, ended), daemon=True)
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             thread.start()
         try:
             yield
@@ -66,74 +81,95 @@ class Display:
                 thread.join()
 
     def _follow(self, stage: Stage, ended: threading.Event) -> None:
-        while not ended.wait(_REFRESH_S):
-            self._traffic = stage.counter.read()
-            try:
-                stage.connections()
-            except LbctlError:
-                continue  # the daemon may be busy; the next look will tell
+        while True:
+            self._look(stage)
+            if ended.wait(_REFRESH_S):
+                return
 
-    def _print(self, line: RenderableType) -> None:
-        if not self._console.is_terminal:
-            self._console.print(line)
+    def _look(self, stage: Stage) -> None:
+        before, self._traffic = self._traffic, stage.counter.read()
+        if before is not None:
+            self._rate_bps = (self._traffic - before).total(Direction.RECEIVED).octets * 8 / _REFRESH_S
+        try:
+            stage.backends()
+        except LbctlError:
+            return  # the daemon may be busy; the next look will tell
 
     def _render(self) -> RenderableType:
-        parts: list[RenderableType] = []
-        for phase in self._ledger.phases:
-            parts.append(_phase_line(phase))
-            if not phase.is_over or not phase.has_passed:
-                parts.extend(_expectation_lines(phase))
-        if self._setting_up:
-            parts.append(Text(f"… {self._setting_up}", style="yellow"))
-        if self._ledger.backends:
-            parts.append(_backend_table(self._ledger))
-        if self._traffic is not None:
-            parts.append(_traffic_line(self._traffic))
-        elapsed = time.monotonic() - self._ledger.began_s
-        return Panel(Group(*parts), title="one virtual address, three archives", subtitle=f"{elapsed:.0f} s")
+        width = min(self._console.width, _WIDEST)
+        parts = (self._programme(), Text(), *self._now(width - 4), Text(), self._backends(), Text(), self._nic())
+        elapsed_s = time.monotonic() - self._ledger.began_s
+        title, subtitle = f"lbctl: three archives behind {VIP}", f"{elapsed_s:.0f} s"
+        return Panel(Group(*parts), title=title, subtitle=subtitle, width=width)
+
+    def _programme(self) -> Table:
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(width=1)
+        table.add_column(width=15, no_wrap=True)
+        table.add_column(width=6, justify="right")
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        phases = list(self._ledger.phases)
+        for number, act in enumerate(self._acts):
+            if number < len(phases):
+                table.add_row(*_row(phases[number]))
+            else:
+                table.add_row("·", act.title, style="dim")
+        return table
+
+    def _now(self, width: int) -> tuple[Text, Text]:
+        """Why this is shown, on two lines whatever its length, and what is happening."""
+        phase = next((phase for phase in self._ledger.phases if not phase.is_over), None)
+        why, step = (_SETTING_UP, self._setting_up) if phase is None else (phase.why, phase.step)
+        lines = [*textwrap.wrap(why, width), "", ""][:2]
+        return Text("\n".join(lines), style="bold", no_wrap=True), Text(f"now: {step}", style="yellow", no_wrap=True)
+
+    def _backends(self) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("archive", width=10)
+        table.add_column("state", width=10)
+        for heading in ("weight", "share", "connections", "sent to it"):
+            table.add_column(heading, justify="right", width=max(len(heading), 10))
+        rows = list(self._ledger.backends)
+        for row in rows:
+            state = Text(row["state"], style=_COLOURS.get(row["state"], "yellow"))
+            weight, share = f"{row['effective_weight']:g}", f"{row['share']:.1%}"
+            table.add_row(row["name"], state, weight, share, str(row["new_connections"]), amount(row["bytes"]))
+        for _ in range(_ARCHIVES - len(rows)):
+            table.add_row("-")
+        return table
+
+    def _nic(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        if self._traffic is None:
+            table.add_row("director's NIC", "-")
+            table.add_row("")
+            return table
+        data = amount(self._traffic.of(Direction.RECEIVED, Kind.CLIENT_DATA).octets)
+        acknowledged, rate = amount(self._traffic.acknowledgements.octets), f"{self._rate_bps / 1e6:.0f} Mbit/s"
+        table.add_row("director's NIC", f"{data} from clients, {acknowledged} of pure ACKs; now {rate}")
+        table.add_row("", f"{self._traffic.returned.frames} frames from archives to clients")
+        return table
 
 
-def _phase_line(phase: Phase) -> Text:
-    if not phase.is_over:
-        return Text(f"▶ {phase.title}: {phase.step}", style="yellow")
-    mark, style = ("✓", "green") if phase.has_passed else ("✗", "bold red")
-    return Text(f"{mark} {phase.title} ({phase.elapsed_s:.1f} s)", style=style)
-
-
-def _expectation_lines(phase: Phase) -> list[Text]:
-    return [
-        Text(
-            f"    {'✓' if expectation.met else '✗'} {expectation.text}"
-            + (f": {expectation.measured}" if expectation.measured else ""),
-            style="" if expectation.met else "red",
-        )
-        for expectation in phase.expectations
-    ]
-
-
-def _backend_table(ledger: Ledger) -> Table:
-    table = Table("archive", "state", "weight", "share", "flows", "connections", "MB in", "MB returned", box=None)
-    for row in ledger.backends:
-        table.add_row(
-            row["name"],
-            row["state"],
-            f"{row['effective_weight']:g}",
-            f"{row['share']:.1%}",
-            str(row["flows"]),
-            str(row["new_connections"]),
-            f"{row['bytes'] / 1e6:.1f}",
-            f"{row['returned'] / 1e6:.1f}",
-        )
+def expectation_line(expectation: Expectation) -> RenderableType:
+    """One expectation, what was seen, and what was expected where that is not the same."""
+    table = Table.grid(padding=(0, 1))
+    if expectation.met:
+        told = f"{expectation.text}: {expectation.seen}"
+        differs = expectation.expected != expectation.seen
+        table.add_row(" ", Text("✓", "green"), told + (f"; expected: {expectation.expected}" if differs else ""))
+        return table
+    told = f"{expectation.text}\nexpected: {expectation.expected}\n    seen: {expectation.seen}"
+    table.add_row(" ", "✗", told, style="bold red")
     return table
 
 
-def _traffic_line(traffic: Traffic) -> Text:
-    def amount(tally: Tally) -> str:
-        return f"{tally.octets / 1e6:.2f} MB"
-
-    data = amount(traffic.of(Direction.RECEIVED, Kind.CLIENT_DATA))
-    acknowledgements = amount(traffic.acknowledgements)
-    return Text(
-        f"director's NIC: client data {data}, acknowledgements {acknowledgements}, "
-        f"server-to-client frames {traffic.returned.frames}"
-    )
+def _row(phase: Phase) -> tuple[Text, Text, Text, Text]:
+    elapsed_s = time.monotonic() - phase.began_s if phase.elapsed_s is None else phase.elapsed_s
+    mark, style = ("✓", "green") if phase.has_passed else ("✗", "bold red")
+    if not phase.is_over:
+        mark, style = "▶", "yellow"
+    told = phase.progress() if phase.progress and not phase.is_over else phase.result
+    return Text(mark, style), Text(phase.title, style), Text(f"{elapsed_s:.1f} s", style), Text(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -9,22 +10,29 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lbctl.errors import LbctlError
+from lbctl.errors import LabError, LbctlError
 from lbctl.lab import dicom
 from lbctl.lab.agent import DEFAULT_PORT, Agent
 from lbctl.lab.archives import AE_TITLE, DICOM_PORT, HTTP_PORT, Archive, start_archives
-from lbctl.lab.capture import FrameCounter
+from lbctl.lab.capture import FROM_CLIENTS, Direction, FrameCounter, Traffic
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.demo.ledger import Ledger, Phase
+from lbctl.lab.namespaces import require_tools
 from lbctl.lab.node import Node
 from lbctl.lab.studies import Study, generate_study
 from lbctl.lab.topology import VIP, Lab
+from lbctl.lab.wait import wait_until
 
 POOL = "archives"
 PEER = dicom.Peer(address=VIP, port=DICOM_PORT, called_ae=AE_TITLE)
 IMAGES = 220
 CHECK_INTERVAL_S, CHECK_TIMEOUT_S, FALL = 1.0, 0.8, 2
+DISK_BYTES = 1_500_000_000
+"""Studies, what the archives keep of them, the database, and what is retrieved."""
+_SENT_ON_AT_LEAST = 0.99
+"""Of the clients' frames. A busy machine loses some of them in the queue of a virtual cable, as a network may."""
 
 _CONFIG = """\
 interfaces:
@@ -69,28 +77,35 @@ class Stage:
         """The clients' nodes."""
         return self.lab.clients
 
-    def connections(self) -> Counter[str]:
-        """New connections since the start by archive, as the data plane counted them."""
+    def backends(self) -> dict[str, dict[str, Any]]:
+        """The archives as ``lbctl status`` tells them, by name."""
         rows = self.daemon.backends(POOL)
         self.ledger.backends = list(rows.values())
-        return Counter({name: int(row["new_connections"]) for name, row in rows.items()})
+        return rows
+
+    def connections(self) -> Counter[str]:
+        """New connections since the start by archive, as the data plane counted them."""
+        return Counter({name: int(row["new_connections"]) for name, row in self.backends().items()})
 
     def count_instances(self) -> int:
         """Images in the archives' common index."""
         return next(iter(self.archives.values())).count_instances()
 
-    def serving(self, client: Node) -> str | None:
-        """The archive that holds a DICOM association of that client now, as its own kernel says."""
-        held = self.associations(client)
-        return next((name for name, count in held.items() if count), None)
+    def placement(self, stores: Sequence[dicom.Store]) -> dict[dicom.Store, str]:
+        """Which archive holds each store's association now, as the kernels of both ends have it; without those that ended.
 
-    def associations(self, *clients: Node) -> Counter[str]:
-        """DICOM associations of these clients by archive, as the archives' own kernels have them."""
-        peers = " or ".join(f"dst {client.address}" for client in clients)
-        command = ["ss", "-Htn", "state", "established", f"sport = :{DICOM_PORT} and ( {peers} )"]
-        return Counter(
-            {name: len(archive.node.run(command).stdout.splitlines()) for name, archive in self.archives.items()}
-        )
+        A client's kernel knows the local port of the store's process, an archive's the remote ports of its associations.
+        """
+        held = {
+            peer: name for name, archive in self.archives.items() for peer, _ in _established(archive.node, "sport")
+        }
+        placed = {}
+        for client in {store.node for store in stores}:
+            for local, process in _established(client, "dport"):
+                for store in stores:
+                    if f"pid={store.process.pid}," in process and local in held:
+                        placed[store] = held[local]
+        return placed
 
     def store(self, client: Node, files: Sequence[Path]) -> dicom.Store:
         """Start a C-STORE of some files through the virtual address."""
@@ -98,36 +113,48 @@ class Stage:
         return dicom.Store(client, PEER, files, log=log)
 
     @contextmanager
-    def phase(self, title: str) -> Iterator[Phase]:
+    def phase(self, name: str, *, title: str, why: str) -> Iterator[Phase]:
         """Measure what happens inside. What goes wrong there is an expectation not met, and the next act goes on."""
-        phase = Phase(title=title)
         connections, traffic = self.connections(), self.counter.read()
+        phase = Phase(name=name, title=title, why=why, so_far=lambda: self.counter.read() - traffic)
         self.ledger.phases.append(phase)
-        try:
+        with _noting_failure(phase):
             yield phase
-        except LbctlError as error:
-            phase.expect(False, "the act runs to its end", error.message)
-        phase.traffic = self.counter.read() - traffic
-        returned = phase.traffic.returned.frames
-        phase.expect(returned == 0, "no server-to-client frame at the director's NIC", f"{returned} frames")
-        # Counter's own minus would leave out the archives that got nothing.
-        phase.connections = {name: count - connections[name] for name, count in self.connections().items()}
+        with _noting_failure(phase):
+            phase.traffic = self._settled() - traffic
+            _expect_direct_return(phase)
+            # Counter's own minus would leave out the archives that got nothing.
+            phase.connections = {name: count - connections[name] for name, count in self.connections().items()}
         phase.elapsed_s = round(time.monotonic() - phase.began_s, 2)
+
+    def _settled(self) -> Traffic:
+        """What has passed, once the clients are silent: two looks that show the same; at the latest after a second."""
+        give_up_s = time.monotonic() + 1.0
+        looks = [self.counter.read()]
+
+        def is_silent() -> bool:
+            looks.append(self.counter.read())
+            passed = looks[-1] - looks[-2]
+            frames = sum(passed.of(direction, *FROM_CLIENTS).frames for direction in Direction)
+            return not frames or time.monotonic() > give_up_s
+
+        wait_until(is_silent, deadline_s=5.0, what="the clients to be silent")
+        return looks[-1]
 
 
 @contextmanager
 def set_stage(lab: Lab, ledger: Ledger, *, say: Callable[[str], None]) -> Iterator[Stage]:
     """Start the archives, the agents and the daemon on a lab, and generate the studies meanwhile."""
-    with ThreadPoolExecutor(max_workers=1) as generator:
-        studies = generator.submit(_generate_studies, lab.directory)
-        say("starting PostgreSQL and three Orthanc archives")
+    _require_means(lab.directory)
+    with _generated_meanwhile(lab.directory) as studies:
+        say("PostgreSQL, and three Orthanc archives that share it")
         archives = {archive.node.name: archive for archive in start_archives(lab)}
-        say("starting the load agents")
+        say("a load agent beside each archive")
         agents = {node.name: Agent(node, file=lab.directory / f"{node.name}.agent") for node in lab.backends}
-        say("compiling and attaching the XDP program, starting the daemon")
+        say("lbctl: bcc compiles the XDP program, the kernel verifies it, the daemon starts")
         daemon = Daemon(lab, config=configuration(lab))
         daemon.start(ready_within_s=30)
-        say("waiting for the first checks")
+        say("the first checks: C-ECHO to the virtual address on each archive")
         daemon.wait_states(POOL, dict.fromkeys(archives, "up"))
         stage = Stage(
             lab=lab,
@@ -135,12 +162,15 @@ def set_stage(lab: Lab, ledger: Ledger, *, say: Callable[[str], None]) -> Iterat
             agents=agents,
             daemon=daemon,
             counter=lab.count_frames(lab.director),
-            studies=studies.result(),
+            studies=studies(),
             ledger=ledger,
             directory=lab.directory,
         )
     ledger.set_up_s = round(time.monotonic() - ledger.began_s, 2)
-    yield stage
+    try:
+        yield stage
+    finally:
+        ledger.log_tail = daemon.log_tail(lines=15)
 
 
 def configuration(lab: Lab) -> str:
@@ -159,5 +189,54 @@ def configuration(lab: Lab) -> str:
     )
 
 
-def _generate_studies(directory: Path) -> tuple[Study, ...]:
-    return tuple(generate_study(directory / f"study{seed}", seed=seed, instances=IMAGES) for seed in (1, 2, 3))
+@contextmanager
+def _noting_failure(phase: Phase) -> Iterator[None]:
+    try:
+        yield
+    except LbctlError as error:
+        phase.expect(False, "the act runs to its end", expected="no error", seen=error.message)
+
+
+def _expect_direct_return(phase: Phase) -> None:
+    assert phase.traffic is not None
+    phase.expect_equal(
+        "no frame from an archive to a client passes the director", expected=0, seen=phase.traffic.returned.frames
+    )
+    received, sent_on = phase.received(*FROM_CLIENTS).frames, phase.sent(*FROM_CLIENTS).frames
+    phase.expect(
+        sent_on >= _SENT_ON_AT_LEAST * received,
+        "what clients send goes on to the archives",
+        expected=f"{received:,} frames",
+        seen=f"{sent_on:,} frames",
+    )
+
+
+def _established(node: Node, port: str) -> list[tuple[str, str]]:
+    """DICOM associations at a node: (the client's address and port, the process that holds it)."""
+    shown = node.run(["ss", "-Htnp", "state", "established", f"{port} = :{DICOM_PORT}"]).stdout
+    column = 3 if port == "sport" else 2  # the client is the peer, seen from an archive
+    rows = (line.split(maxsplit=4) for line in shown.splitlines())
+    return [(row[column], row[4] if len(row) > 4 else "") for row in rows]
+
+
+def _require_means(directory: Path) -> None:
+    require_tools("echoscu", "storescu", "getscu", "ss", hint="run: make deps-lab")
+    free = shutil.disk_usage(directory).free
+    if free < DISK_BYTES:
+        raise LabError(
+            f"{directory.parent} has {free / 1e9:.1f} GB free, and the demonstration needs {DISK_BYTES / 1e9:.1f} GB",
+            hint="make room there, or set TMPDIR to a directory elsewhere",
+        )
+
+
+@contextmanager
+def _generated_meanwhile(directory: Path) -> Iterator[Callable[[], tuple[Study, ...]]]:
+    """Generate the studies while the rest is being set up. Gives what waits for them; Ctrl-C does not."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        futures = [
+            pool.submit(generate_study, directory / f"study{seed}", seed=seed, instances=IMAGES) for seed in (1, 2, 3)
+        ]
+        try:
+            yield lambda: tuple(future.result() for future in futures)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -96,7 +96,7 @@ def test_capacity_any_answers_keep_its_promises(start: int, answers: list[Answer
         before = capacity
         capacity, events = observe(before, answer, now=number * INTERVAL_S)
         assert 0 <= capacity.percent <= 100
-        assert abs(capacity.percent - before.percent) <= 50 or capacity.is_withheld
+        assert abs(capacity.percent - before.percent) <= 50 or capacity.is_withheld or before.is_adopted
         assert capacity.percent == 0 or not capacity.is_withheld
         assert any(isinstance(event, CapacityChanged) for event in events) == (capacity.percent != before.percent)
         assert capacity.is_silent == (capacity.missed >= 3)
@@ -231,3 +231,9 @@ def test_capacity_longer_time_constant_smooths_more() -> None:
 @given(declared=st.integers(0, 10_000), held=st.integers(0, 100))
 def test_weight_any_percentage_is_an_exact_fraction_of_the_declared(declared: int, held: int) -> None:
     assert weight(declared, Capacity.adopted(held)) * 100 == weight(declared, Capacity()) * held
+
+
+def test_capacity_first_report_after_adoption_replaces_the_guess_at_once() -> None:
+    adopted = Capacity.adopted(100)
+    heard, _ = observe(adopted, AgentReport(percent=25), now=0.0)
+    assert (heard.percent, heard.is_adopted) == (25, False)

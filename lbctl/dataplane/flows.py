@@ -1,0 +1,87 @@
+"""The flow tables: swept, and listed for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbctl.core.model import Protocol as Transport
+from lbctl.dataplane import sweep
+from lbctl.dataplane.layout import MAPS, FlowState
+from lbctl.dataplane.maps import HashMap
+from lbctl.dataplane.port import FlowEntry, IdleLimits, Sweep
+
+FLOW_MAPS = {Transport.TCP: "lb_flows_tcp4", Transport.UDP: "lb_flows_udp4"}
+_K = TypeVar("_K", bound=Hashable)
+
+
+class FlowTables:
+    """All flow maps. ``now`` reads jiffies, ``hz`` tells how many make a second."""
+
+    def __init__(self, maps: Mapping[str, HashMap], *, now: Callable[[], int], hz: Callable[[], int]) -> None:
+        self._maps = maps
+        self._now = now
+        self._hz = hz
+
+    def sweep(self, limits: IdleLimits, *, live: NDArray[np.bool_], generations: NDArray[np.uint32]) -> Sweep:
+        """Delete idle flows, and those whose backend is no more; count the others. ``live`` and ``generations`` are indexed
+        by backend id."""
+        ticks = sweep.limits_in_ticks(limits, self._hz())
+        by_backend: dict[int, int] = {}
+        by_service: dict[int, int] = {}
+        by_vip: dict[IPv4Address, int] = {}
+        expired = 0
+        for name in FLOW_MAPS.values():
+            for keys, flows in self._maps[name].batches():
+                ended = sweep.find_ended(flows, now=self._now(), limits=ticks, live=live, generations=generations)
+                expired += self._end(name, keys[ended], flows[ended])
+                _add(by_backend, sweep.count_by(flows[~ended]["backend"]))
+                _add(by_service, sweep.count_by(flows[~ended]["service"]))
+                _add(by_vip, sweep.count_by_vip(keys[~ended]))
+        capacity = sum(MAPS[name].max_entries for name in FLOW_MAPS.values())
+        return Sweep(flows=by_backend, services=by_service, vips=by_vip, expired=expired, capacity=capacity)
+
+    def _end(self, name: str, keys: NDArray[Any], flows: NDArray[Any]) -> int:
+        """Delete flows that ended, each looked at once more: a client may have come back from the same port meanwhile."""
+        deleted = 0
+        for i in range(len(keys)):
+            held = self._maps[name].get_row(keys[i : i + 1])
+            if held is not None and np.array_equal(held, flows[i : i + 1]):
+                self._maps[name].remove_all(keys[i : i + 1])
+                deleted += 1
+        return deleted
+
+    def entries(self, limit: int) -> Sequence[FlowEntry]:
+        """At most ``limit`` live flows, in no order."""
+        found: list[FlowEntry] = []
+        for protocol, name in FLOW_MAPS.items():
+            for keys, flows in self._maps[name].batches():
+                found += self._decoded(protocol, keys[: limit - len(found)], flows[: limit - len(found)])
+                if len(found) >= limit:
+                    return found
+        return found
+
+    def _decoded(self, protocol: Transport, keys: NDArray[Any], flows: NDArray[Any]) -> list[FlowEntry]:
+        idle = sweep.idle_ticks(flows, self._now()) / self._hz()
+        return [
+            FlowEntry(
+                protocol=protocol,
+                client=IPv4Address(key[0]),
+                client_port=key[2],
+                vip=IPv4Address(key[1]),
+                vip_port=key[3],
+                backend=flow[0],
+                idle_s=idle_s,
+                state=FlowState(flow[3]).name.lower(),
+            )
+            for key, flow, idle_s in zip(keys.tolist(), flows.tolist(), idle.tolist(), strict=True)
+        ]
+
+
+def _add(totals: dict[_K, int], counts: Mapping[_K, int]) -> None:
+    for key, count in counts.items():
+        totals[key] = totals.get(key, 0) + count

@@ -1,0 +1,291 @@
+"""A director at work in the lab: its configuration, line servers on the backends, and clients that keep connections open."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lbctl.cli.client import get
+from lbctl.daemon.models import BackendStatus, Status
+from lbctl.dataplane import bpf, loader
+from lbctl.dataplane.layout import MAPS
+from lbctl.dataplane.maps import shared_array
+from lbctl.dataplane.rows import backend_row
+from lbctl.lab.daemon import Daemon
+from lbctl.lab.node import PREFIX_LENGTH, Node
+from lbctl.lab.topology import SUBNET, VIP, Lab
+from lbctl.lab.wait import wait_until
+from lbctl.network import arp
+
+TCP_PORT = 8042
+UDP_PORT = 8043
+POOL = "servers"
+
+QUICK = {"type": "tcp", "port": TCP_PORT, "interval": "300ms", "timeout": "200ms", "rise": 1}
+RARE = {**QUICK, "interval": "10m"}
+"""One look at the start, then none: whatever else takes a backend away must do so without the check."""
+
+
+def configuration(
+    *backends: Node,
+    vips: Iterable[IPv4Address] = (VIP,),
+    check: Mapping[str, Any] = QUICK,
+    weights: Mapping[str, int] | None = None,
+    more_backends: Mapping[str, IPv4Address] | None = None,
+    interface: str = "eth0",
+    mode: str = "auto",
+    director: IPv4Address = SUBNET[10],
+) -> str:
+    """A file (JSON is YAML) with a TCP and a UDP service on each VIP, answered by these backends."""
+    addresses = {node.name: node.address for node in backends} | dict(more_backends or {})
+    services: dict[str, Any] = {}
+    for number, vip in enumerate(vips):
+        common = {"vip": str(vip), "pool": POOL}
+        services[f"lines{number}"] = {**common, "ports": [TCP_PORT], "protocol": "tcp"}
+        services[f"datagrams{number}"] = {**common, "ports": [UDP_PORT], "protocol": "udp"}
+    rows = {
+        name: {"address": str(address), "weight": (weights or {}).get(name, 100)} for name, address in addresses.items()
+    }
+    return json.dumps(
+        {
+            "interfaces": {interface: {"address": f"{director}/{PREFIX_LENGTH}", "mode": mode}},
+            "services": services,
+            "pools": {POOL: {"kind": "other", "check": dict(check), "backends": rows}},
+        },
+        indent=1,
+    )
+
+
+class _Lines(socketserver.StreamRequestHandler):
+    """Answers every line with the backend's name before it."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            for line in self.rfile:
+                self.wfile.write(self.server.greeting + line)  # type: ignore[attr-defined]
+
+
+class _TcpServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    allow_reuse_address = True
+
+    def __init__(self, node: Node) -> None:
+        self.greeting = f"{node.name} ".encode()
+        super().__init__(("0.0.0.0", TCP_PORT), _Lines)
+
+
+class _Datagrams(socketserver.DatagramRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(self.server.greeting + self.rfile.read())  # type: ignore[attr-defined]
+
+
+class _UdpServer(socketserver.UDPServer):
+    def __init__(self, node: Node, vip: IPv4Address) -> None:
+        self.greeting = f"{node.name} ".encode()
+        super().__init__((str(vip), UDP_PORT), _Datagrams)  # bound to the VIP, or it would answer from another address
+
+
+@contextmanager
+def serving(nodes: Iterable[Node], *, vips: Iterable[IPv4Address] = (VIP,)) -> Iterator[None]:
+    """Line and datagram servers on these nodes; their sockets are the nodes', their threads ours."""
+    with ExitStack() as servers:
+        for node in nodes:
+            with node.enter():
+                started = [_TcpServer(node), *(_UdpServer(node, vip) for vip in vips)]
+            for server in started:
+                threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+                servers.callback(server.server_close)
+                servers.callback(server.shutdown)
+        yield
+
+
+@contextmanager
+def directing(lab: Lab, config: str, *, director: Node | None = None) -> Iterator[Daemon]:
+    """A daemon that is ready; ended, if it still runs, when the block is left."""
+    daemon = Daemon(lab, config=config, director=director)
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        if daemon.is_running:
+            daemon.stop()
+
+
+class Line:
+    """A client's TCP connection to a VIP, kept open; ``backend`` is the name of the server that answers."""
+
+    def __init__(self, client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, timeout_s: float = 5.0) -> None:
+        with client.enter():
+            self._socket = socket.create_connection((str(vip), port), timeout=timeout_s)
+        self._reader = self._socket.makefile("rb")
+        self.backend = self.ask()
+
+    def ask(self) -> str:
+        """Send a line; the name in the answer. `OSError` (`TimeoutError`) if none comes."""
+        self._socket.sendall(b"who\n")
+        return self._reader.readline().decode().partition(" ")[0]
+
+    def send(self) -> None:
+        """Send a line without waiting for an answer."""
+        self._socket.sendall(b"who\n")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the same server answers as at the beginning."""
+        return self.ask() == self.backend
+
+    def close(self) -> None:
+        self._reader.close()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def spread(client: Node, count: int = 30, *, vip: IPv4Address = VIP, timeout_s: float = 5.0) -> Counter[str]:
+    """Which backends answered so many new connections."""
+    found: Counter[str] = Counter()
+    for _ in range(count):
+        with Line(client, vip=vip, timeout_s=timeout_s) as line:
+            found[line.backend] += 1
+    return found
+
+
+def line_to(client: Node, backend: Node, *, vip: IPv4Address = VIP) -> Line:
+    """A connection that goes to that backend."""
+    for _ in range(200):
+        line = Line(client, vip=vip)
+        if line.backend == backend.name:
+            return line
+        line.close()
+    raise AssertionError(f"200 connections, and none went to {backend.name}")
+
+
+def connects(client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, timeout_s: float = 0.2) -> bool:
+    """Whether a new connection is answered in that time."""
+    try:
+        Line(client, vip=vip, port=port, timeout_s=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+class Datagrams:
+    """A client's UDP socket: one flow through the director."""
+
+    def __init__(self, client: Node, *, vip: IPv4Address = VIP) -> None:
+        with client.enter():
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect((str(vip), UDP_PORT))
+
+    def ask(self, *, timeout_s: float = 0.02) -> str:
+        """Send one datagram; the name in the answer, empty if none comes in time."""
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.send(b"who")
+            return self._socket.recv(100).decode().partition(" ")[0]
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def status(daemon: Daemon) -> Status:
+    """As ``lbctl status --json`` has it, without a process."""
+    return get(daemon.socket, "/v1/status", Status)
+
+
+def backend(daemon: Daemon, node: Node | str) -> BackendStatus:
+    """One backend's part of the status."""
+    name = node if isinstance(node, str) else node.name
+    return next(row for pool in status(daemon).pools for row in pool.backends if row.name == name)
+
+
+def wait_backend(
+    daemon: Daemon, node: Node | str, condition: Callable[[BackendStatus], bool], *, deadline_s: float = 20.0
+) -> BackendStatus:
+    """Wait until a backend's status meets a condition; the status."""
+    wait_until(
+        lambda: condition(backend(daemon, node)),
+        deadline_s=deadline_s,
+        what=lambda: f"another status of a backend than {backend(daemon, node)}\n{daemon.log_tail()}",
+    )
+    return backend(daemon, node)
+
+
+def wait_state(daemon: Daemon, node: Node | str, state: str, *, deadline_s: float = 20.0) -> BackendStatus:
+    """Wait until a backend is in a state; its status."""
+    return wait_backend(daemon, node, lambda row: row.state == state, deadline_s=deadline_s)
+
+
+def reload(daemon: Daemon, config: str) -> str:
+    """Write another file, send SIGHUP, and wait for the line of the log that says how that ended."""
+    before = len(_reload_lines(daemon))
+    daemon.reload(config)
+    wait_until(lambda: len(_reload_lines(daemon)) > before, deadline_s=20, what="a reload to end")
+    return _reload_lines(daemon)[-1]
+
+
+def _reload_lines(daemon: Daemon) -> list[str]:
+    lines = daemon.log.read_text().splitlines()
+    return [line for line in lines if "reloaded" in line]
+
+
+class PinnedBackends:
+    """The data plane's row of each backend, as the program sees it at this very moment."""
+
+    def __init__(self, pins: Path) -> None:
+        spec = MAPS["lb_backends"]
+        self._rows = shared_array(bpf.open_pin(loader.pin_path("lb_backends", spec, pins)), spec)
+
+    def mac_of(self, node: Node) -> str:
+        """The MAC that frames for that backend get."""
+        (row,) = self._rows[(self._rows["address"] == int(node.address)) & (self._rows["state"] != 0)]
+        return (backend_row(row).mac or b"").hex(":")
+
+
+class ArpEar:
+    """Hears the ARP packets that reach a node."""
+
+    def __init__(self, node: Node) -> None:
+        with node.enter():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self._socket.bind((node.interface, 0x0806))
+
+    def next(self, *, deadline_s: float) -> arp.ArpPacket:
+        """The next one; `TimeoutError` if none comes in time."""
+        self._socket.settimeout(deadline_s)
+        while (packet := arp.parse(self._socket.recv(2048))) is None:
+            pass
+        return packet
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def asks_for(client: Node, address: IPv4Address, *, interface: str = "eth0") -> list[str]:
+    """The MACs that answer a client's three ARP requests for an address."""
+    said = client.run(["arping", "-c3", "-w1", "-I", interface, str(address)], check=False).stdout
+    return sorted({word.strip("[]").lower() for word in said.split() if word.startswith("[")})
+
+
+def pings(client: Node, address: IPv4Address) -> bool:
+    """Whether the address answers ping."""
+    return client.run(["ping", "-c2", "-i0.2", "-W1", str(address)], check=False).returncode == 0

@@ -1,0 +1,85 @@
+"""What a lab counts at a NIC: every frame, by kind and direction."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from lbctl.lab.capture import Direction, FrameCounter, Kind, Tally
+from lbctl.lab.node import Node
+from lbctl.lab.topology import SUBNET, Lab, plan_lab
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(plan_lab(backends=2, clients=2)) as built:
+        yield built
+
+
+@pytest.fixture
+def counter(lab: Lab) -> Iterator[FrameCounter]:
+    with lab.count_frames(lab.director) as counting:
+        yield counting
+
+
+def test_frame_counter_tells_probes_arp_and_foreign_traffic_apart(lab: Lab, counter: FrameCounter) -> None:
+    client, director = lab.clients[0], lab.director
+    client.ip("neighbour flush all")
+    director.ip("neighbour flush all")
+    client.run(["ping", "-c4", "-i0.1", "-s100", str(director.address)])
+    traffic = counter.read()
+    assert traffic.of(Direction.RECEIVED, Kind.PROBE) == Tally(4, 4 * 142)
+    assert traffic.of(Direction.SENT, Kind.PROBE) == Tally(4, 4 * 142)
+    assert traffic.of(Direction.RECEIVED, Kind.ARP).frames >= 1
+    assert traffic.of(Direction.RECEIVED, Kind.OTHER) == Tally()
+
+
+def test_frame_counter_of_an_upload_and_a_download_counts_every_byte(lab: Lab) -> None:
+    """The director plays a server for once: it owns a VIP, so client data, bare ACKs and answers all pass its NIC."""
+    vip, client, director = SUBNET[110], lab.clients[0], lab.director
+    director.add_vip(vip)
+    client.ip(f"route add {vip} via {director.address}")
+    payload = 5_000_000
+    counting = lab.count_frames(director)
+    received = _exchange(director, client, str(vip), upload=payload, download=payload)
+    traffic = counting.read()
+    director.remove_vip(vip)
+    assert received == (payload, payload)
+    data, answers = traffic.of(Direction.RECEIVED, Kind.CLIENT_DATA), traffic.of(Direction.SENT, Kind.FROM_VIP)
+    assert data.octets == payload + 66 * data.frames
+    assert answers.octets > payload
+    assert traffic.of(Direction.RECEIVED, Kind.CLIENT_CONTROL).frames == 2  # SYN, FIN
+    assert traffic.acknowledgements.octets == 66 * traffic.acknowledgements.frames > 0
+    assert traffic.returned == Tally()
+
+
+def _exchange(server: Node, client: Node, address: str, *, upload: int, download: int) -> tuple[int, int]:
+    """Send so many bytes each way over one connection; return how many the server and the client received."""
+    with server.enter():
+        listener = socket.create_server((address, 9000))
+    taken: list[int] = []
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as peer:
+            taken.append(_drain(peer, upload))
+            peer.sendall(bytes(download))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with client.enter():
+        connection = socket.create_connection((address, 9000))
+    with connection:
+        connection.sendall(bytes(upload))
+        given = _drain(connection, download)
+    thread.join(timeout=30)
+    return taken[0], given
+
+
+def _drain(source: socket.socket, expected: int) -> int:
+    total = 0
+    while total < expected and (chunk := source.recv(1 << 20)):
+        total += len(chunk)
+    return total

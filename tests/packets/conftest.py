@@ -1,0 +1,37 @@
+"""The program is compiled once a session; most tests share one loaded instance of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lbctl.dataplane.objectfile import ObjectFile, compile_source
+from tests.packets.rig import Rig, rig_of
+
+
+@pytest.fixture(scope="session")
+def object_file() -> ObjectFile:
+    """What the build child made of ebpf/lb.c."""
+    return compile_source()
+
+
+@pytest.fixture(scope="session")
+def shared_rig(object_file: ObjectFile) -> Iterator[Rig]:
+    """A loaded program in whatever state the last test left it."""
+    with rig_of(object_file) as rig:
+        yield rig
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Rig:
+    """A loaded program that remembers no connection. Its tables are for the test to set."""
+    shared_rig.clear_flows()
+    return shared_rig
+
+
+@pytest.fixture
+def fresh_rig(object_file: ObjectFile) -> Iterator[Rig]:
+    """A data plane that nobody wrote to."""
+    with rig_of(object_file) as rig:
+        yield rig

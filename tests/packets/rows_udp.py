@@ -1,0 +1,79 @@
+"""Rows: UDP."""
+
+from __future__ import annotations
+
+from lbctl.core.model import Protocol
+from lbctl.core.tables import BackendState
+from lbctl.dataplane.layout import Reason
+from tests.packets.cases import Before, Case, Entry, all_slots, backends, drops, owner, sends
+from tests.packets.frames import DICOM, FAR_VIP, IP_OPTIONS, UNSERVED, cut, padded, patched, udp
+from tests.packets.rig import backend_mac
+
+UP, DRAINING, DOWN, ABSENT = BackendState.UP, BackendState.DRAINING, BackendState.DOWN, BackendState.ABSENT
+
+OWNER = owner(Protocol.UDP)
+OLD = OWNER % 3 + 1
+NEW_OWNER = owner(Protocol.UDP, up=tuple(number for number in (1, 2, 3) if number != OLD))
+ENTERED = Entry(backend=OWNER)
+
+
+def with_flow(backend: BackendState = UP, generation: int = 7) -> Before:
+    """A flow to `OLD`, which is in a state of its own."""
+    return Before(backends=backends(backend, number=OLD), flow=Entry(backend=OLD, generation=generation))
+
+
+NEW = [
+    sends("first datagram", udp(), OWNER, Reason.UDP_NEW, after=ENTERED),
+    sends("first datagram, padded", padded(udp()), OWNER, Reason.UDP_NEW, after=ENTERED),
+    sends("first datagram, empty", udp(data=b""), OWNER, Reason.UDP_NEW, after=ENTERED),
+    sends("first datagram, large", udp(data=bytes(1472)), OWNER, Reason.UDP_NEW, after=ENTERED),
+    sends("first datagram, IP options", udp(options=list(IP_OPTIONS)), OWNER, Reason.UDP_NEW, after=ENTERED),
+    sends("first datagram without a checksum", patched(udp(), 40, b"\0\0"), OWNER, Reason.UDP_NEW, after=ENTERED),
+    drops("datagram, no service on the port", udp(UNSERVED), Reason.NO_SERVICE),
+    drops("datagram to a TCP service", udp(DICOM), Reason.NO_SERVICE),
+    drops("datagram to a VIP without services", udp(vip=FAR_VIP), Reason.NO_SERVICE),
+    drops("datagram, empty pool", udp(), Reason.NO_BACKEND, Before(backends={}, slots=all_slots(0, 0))),
+    drops("datagram, slot of an earlier generation", udp(), Reason.NO_BACKEND, Before(slots=all_slots(2, 6))),
+    drops(
+        "datagram to an unresolved backend", udp(), Reason.UNRESOLVED, Before(backends=backends(number=OWNER, mac=b"")),
+        after=ENTERED,
+    ),
+    drops(
+        "datagram from its slot's backend", udp(source=backend_mac(OWNER)), Reason.LOOP_BACKEND, after=ENTERED,
+    ),
+]  # fmt: skip
+
+ESTABLISHED = [
+    sends(
+        "next datagram, backend up", udp(), OLD, Reason.UDP_ESTABLISHED, with_flow(), after=Entry(backend=OLD)
+    ),
+    sends(
+        "next datagram, backend draining", udp(), OLD, Reason.UDP_ESTABLISHED, with_flow(DRAINING),
+        after=Entry(backend=OLD),
+    ),
+    sends(
+        "next datagram, backend down", udp(), NEW_OWNER, Reason.UDP_NEW, with_flow(DOWN), after=Entry(backend=NEW_OWNER),
+    ),
+    sends(
+        "next datagram, backend gone", udp(), NEW_OWNER, Reason.UDP_NEW, with_flow(ABSENT),
+        after=Entry(backend=NEW_OWNER),
+    ),
+    sends(
+        "next datagram, backend of a later generation", udp(), OWNER, Reason.UDP_NEW, with_flow(generation=6), after=ENTERED
+    ),
+    drops(
+        "next datagram, backend down, nobody else up", udp(), Reason.NO_BACKEND,
+        Before(backends={OLD: backends(DOWN, number=OLD)[OLD]}, flow=Entry(backend=OLD)),
+    ),
+]  # fmt: skip
+
+TRUNCATED = [
+    drops(
+        f"UDP header of {size} bytes, total length {'true' if honest else 'untrue'}", cut(udp(), size, honest=honest),
+        Reason.MALFORMED,
+    )
+    for size in (0, 1, 2, 4, 6, 7)
+    for honest in (True, False)
+]  # fmt: skip
+
+ROWS: list[Case] = NEW + ESTABLISHED + TRUNCATED

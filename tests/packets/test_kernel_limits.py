@@ -1,0 +1,97 @@
+"""The program and its maps within the kernel's limits, and what is said of a source that is not fit to load."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from lbctl.dataplane import layout, loader
+from lbctl.dataplane.kernel import KernelDataplane
+from lbctl.dataplane.objectfile import ObjectFile, compile_source
+from lbctl.errors import KernelError, LayoutError
+from tests.packets.rig import Rig
+
+INSTRUCTION_BUDGET = 2_500
+"""Of the program as compiled: 1,592 at the time of writing."""
+VERIFIER_BUDGET = 50_000
+"""Instructions that the verifier walks through; it gives up at a million."""
+
+
+def test_clock_ticks_as_a_kernel_does(rig: Rig) -> None:
+    assert rig.dataplane.hz in (100, 250, 300, 1000)
+    started, first = time.monotonic(), rig.dataplane.jiffies()
+    deadline = started + 5
+    while rig.dataplane.jiffies() == first:
+        assert time.monotonic() < deadline, "the clock stands still"
+    assert (rig.dataplane.jiffies() - first & 0xFFFFFFFF) <= (time.monotonic() - started) * rig.dataplane.hz + 2
+
+
+class Interrupted(KernelDataplane):
+    """A reader of the clock that loses the processor for 40 ms right after one of its readings."""
+
+    interrupted_reading = 0
+    readings = 0
+
+    def jiffies(self) -> int:
+        ticks, until = super().jiffies(), time.monotonic() + 0.04
+        self.readings += 1
+        while self.readings == self.interrupted_reading and time.monotonic() < until:
+            pass
+        return ticks
+
+
+@pytest.mark.parametrize("reading", [1, 2])
+def test_clock_is_measured_right_although_the_reader_is_interrupted(shared_rig: Rig, reading: int) -> None:
+    """Idle limits hang on it: a rate that is too low would end quiet associations early."""
+    expected = shared_rig.dataplane.hz
+    interrupted = Interrupted(shared_rig.loaded, shared_rig.pins)
+    interrupted.interrupted_reading = reading
+
+    assert interrupted.hz == expected
+    assert interrupted.readings > reading
+
+
+def fdinfo(fd: int) -> dict[str, str]:
+    """What the kernel says of a descriptor."""
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_program_stays_within_its_budget(shared_rig: Rig, object_file: ObjectFile) -> None:
+    """More than this is a sign that features multiply each other's work: see before raising it."""
+    assert len(object_file.programs[loader.INGRESS].code) // 8 <= INSTRUCTION_BUDGET
+    assert 0 < int(fdinfo(shared_rig.loaded.programs[loader.INGRESS])["verified_insns"]) <= VERIFIER_BUDGET
+
+
+def test_memory_of_the_maps_is_told(shared_rig: Rig) -> None:
+    slots = layout.SLOTS * 8
+    assert slots < shared_rig.dataplane.memory_bytes() < 256 << 20
+
+
+def test_source_that_does_not_compile_is_told_with_its_place(tmp_path: Path) -> None:
+    """The child is run on a copy: a quoted include must be named by its own file and line."""
+    shutil.copytree(Path(__file__).parents[2] / "ebpf", tmp_path / "ebpf")
+    header = tmp_path / "ebpf" / "icmp.h"
+    lines = header.read_text(encoding="utf-8").splitlines()
+    header.write_text(
+        "\n".join([*lines[:9], "static int broken(void) { return undeclared; }", *lines[9:]]), encoding="utf-8"
+    )
+
+    with pytest.raises(KernelError, match=r"icmp\.h:10:\d+: error: use of undeclared identifier 'undeclared'"):
+        compile_source(tmp_path / "ebpf" / "lb.c")
+
+
+def test_map_that_differs_from_its_mirror_is_refused(tmp_path: Path) -> None:
+    """A field that changed in types.h alone: the compiler's word counts."""
+    shutil.copytree(Path(__file__).parents[2] / "ebpf", tmp_path / "ebpf")
+    types = tmp_path / "ebpf" / "types.h"
+    text = types.read_text(encoding="utf-8")
+    types.write_text(text.replace("u32 last_seen;", "u32 last_heard;"), encoding="utf-8")
+    flow = tmp_path / "ebpf" / "flow.h"
+    flow.write_text(flow.read_text(encoding="utf-8").replace("last_seen", "last_heard"), encoding="utf-8")
+
+    with pytest.raises(LayoutError, match=r"map lb_flows_tcp4: value is .*last_heard"):
+        compile_source(tmp_path / "ebpf" / "lb.c")

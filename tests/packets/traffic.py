@@ -1,0 +1,100 @@
+"""Random packets and states: few clients, ports and addresses, so that they meet; now and then a packet that is broken."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from functools import cache
+from ipaddress import IPv4Address
+from random import Random
+
+import numpy as np
+from scapy.layers.inet import TCP
+
+from lbctl.core.tables import NOBODY, BackendRow, BackendState, Tables
+from tests.packets.frames import (
+    CLIENT_MAC,
+    COLLIDING,
+    DICOM,
+    FAR_VIP,
+    FOREIGN,
+    IP_OPTIONS,
+    OTHER_MAC,
+    SYSLOG,
+    UNSERVED,
+    ipv4,
+    padded,
+    patched,
+    ping,
+    udp,
+)
+from tests.packets.oracle import ACK, FIN, RST, SYN
+from tests.packets.rig import LOOPBACK, OWN_MAC, SIZE, VIP, backend_mac, backend_row, tables
+
+CLIENTS = [IPv4Address(f"10.0.{i}.{i + 1}") for i in range(6)]
+PORTS = [1024, 40_000, 40_001, 65_535]
+FLAGS = [SYN, SYN, SYN, ACK, ACK, ACK, ACK | 0x08, ACK | FIN, RST, RST | ACK, 0, SYN | ACK, SYN | FIN, FIN | 0x28]
+STATES = [BackendState.UP] * 5 + [BackendState.DRAINING, BackendState.DOWN, BackendState.ABSENT]
+GENERATIONS = [7, 7, 7, 8, 7 + 256]
+
+
+@cache
+def _template(kind: str, has_options: bool) -> bytes:
+    """One sound packet of each kind; scapy is too slow for thousands."""
+    ip_options = list(IP_OPTIONS) if has_options else []
+    if kind == "tcp":
+        return ipv4(TCP(sport=1, dport=1, seq=1), options=ip_options)
+    return udp(options=ip_options) if kind == "udp" else ping(options=ip_options)
+
+
+def random_frame(random: Random) -> bytes:
+    """Mostly a sound packet of a client to a service of the VIP. (Its checksums are not: nobody on the way looks.)"""
+    kind = random.choice(["tcp"] * 6 + ["udp"] * 3 + ["ping"])
+    frame = _template(kind, random.random() < 0.1)
+    frame = patched(frame, 0, random.choice([OWN_MAC] * 20 + [OTHER_MAC]))
+    frame = patched(frame, 6, random.choice([CLIENT_MAC] * 20 + [OWN_MAC, backend_mac(1), backend_mac(2)]))
+    frame = patched(frame, 26, random.choice(CLIENTS).packed)
+    frame = patched(frame, 30, random.choice([VIP] * 12 + [FAR_VIP, COLLIDING, FOREIGN]).packed)
+    if kind != "ping":
+        services = [DICOM] * 8 + [11_112, UNSERVED] if kind == "tcp" else [SYSLOG] * 8 + [UNSERVED]
+        ports = struct.pack(">HH", random.choice(PORTS), random.choice(services))
+        frame = patched(frame, _transport(frame), ports)
+    if kind == "tcp":
+        frame = patched(frame, _transport(frame) + 13, bytes((random.choice(FLAGS),)))
+    return broken(frame, random) if random.random() < 0.2 else padded(frame)
+
+
+def random_syn(random: Random) -> tuple[bytes, IPv4Address, int]:
+    """A SYN to the first service from anywhere; also its client and port."""
+    client, port = IPv4Address(random.randrange(0x0B000000, 0xC0000000)), random.randrange(1 << 16)
+    frame = patched(_template("tcp", False), 26, client.packed)
+    return patched(frame, 34, struct.pack(">HH", port, DICOM) + bytes(9) + bytes((SYN,))), client, port
+
+
+def _transport(frame: bytes) -> int:
+    return 14 + (frame[14] & 0xF) * 4
+
+
+def broken(frame: bytes, random: Random) -> bytes:
+    """Cut short, or with a few bytes of its headers changed."""
+    if random.random() < 0.4:
+        return frame[: random.randint(14, len(frame))]
+    for _ in range(random.randint(1, 3)):
+        frame = patched(frame, random.randrange(min(len(frame), 54)), bytes((random.choice((0, 1, 0x45, 0xFF)),)))
+    return frame
+
+
+def random_tables(random: Random) -> Tables:
+    """Three backends in any state; slots that are as they should be, and now and then as they should not."""
+    rows = {number: _random_row(number, random) for number in (1, 2, 3)}
+    rows = {number: row for number, row in rows.items() if row.state is not BackendState.ABSENT}
+    up = [i | row.generation << 16 for i, row in rows.items() if row.state is BackendState.UP]
+    odd = [NOBODY, 1 | 6 << 16, 2 | 7 << 16, 3 | 8 << 16]
+    owners = (up or [NOBODY]) if random.random() < 0.8 else up + odd
+    slots = np.array([random.choice(owners) for _ in range(SIZE)], np.uint32)
+    return replace(tables(rows, slots), vips={VIP: LOOPBACK, FAR_VIP: LOOPBACK + 1})
+
+
+def _random_row(number: int, random: Random) -> BackendRow:
+    row = backend_row(number, state=random.choice(STATES), mac=b"" if random.random() < 0.08 else None)
+    return replace(row, generation=random.choice(GENERATIONS))

@@ -1,0 +1,157 @@
+"""A status in which everything occurs that can: all conditions, a removed backend, alarms, a refused service and file."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface
+
+from lbctl.core.standing import Condition
+from lbctl.daemon.models import (
+    BackendStatus,
+    DaemonStatus,
+    Flows,
+    FlowStatus,
+    FlowTableStatus,
+    InterfaceStatus,
+    MemoryStatus,
+    PoolStatus,
+    ReasonCount,
+    ServiceStatus,
+    Status,
+)
+
+VIP = IPv4Address("192.0.2.100")
+REASONS = {
+    Condition.UP: "port 104 accepts connections",
+    Condition.BUSY: "association rejected: local limit exceeded (02/03/02)",
+    Condition.MISCONFIGURED: "association rejected: called AE title not recognised; set called_ae",
+    Condition.DRAINING: "drained by an operator",
+    Condition.REMOVED: "no longer in the file; its connections go on until they end",
+    Condition.UNKNOWN: "not probed yet",
+    Condition.UNRESOLVED: "no MAC address for 192.0.2.16: ARP entry is failed",
+    Condition.DOWN: "VIP not accepted: 192.0.2.17:104 answers at the real address, but not for 192.0.2.100; "
+    "put 192.0.2.100 on the backend's loopback",
+}
+
+
+def backend(condition: Condition, number: int, **changes: object) -> BackendStatus:
+    """A backend in that condition; ``number`` makes its name, address and counters."""
+    takes_new = condition in (Condition.UP, Condition.BUSY, Condition.MISCONFIGURED)
+    fields = {
+        "name": f"pacs{number}",
+        "address": IPv4Address(f"192.0.2.{10 + number}"),
+        "mac": None if condition is Condition.UNKNOWN else f"02:00:c0:00:02:{10 + number:02x}",
+        "state": condition.value,
+        "reason": REASONS[condition],
+        "since_s": 3.7 * 7**number,
+        "probe_latency_s": 0.0012 if takes_new else None,
+        "weight": 100,
+        "effective_weight": 100.0 if takes_new else 0.0,
+        "share": 1 / 3 if takes_new else 0.0,
+        "capacity_percent": 100,
+        "agent": None,
+        "flows": 4 * number,
+        "new_connections": 1234 * number,
+        "packets": 987_654 * number,
+        "bytes": 1_234_567_890 * number,
+        "returned": 0,
+        "returned_recently": 0,
+    }
+    return BackendStatus.model_validate(fields | changes)
+
+
+def service(name: str, **changes: object) -> ServiceStatus:
+    """An active service."""
+    fields = {
+        "name": name,
+        "vip": VIP,
+        "ports": (104, 11112),
+        "protocol": "tcp",
+        "pool": "archives",
+        "interface": "eth0",
+        "state": "active",
+        "reason": "",
+        "new_connections": 8638,
+        "packets": 6_913_578,
+        "bytes": 8_641_975_230,
+    }
+    return ServiceStatus.model_validate(fields | changes)
+
+
+def status(**changes: object) -> Status:
+    """The whole of it."""
+    in_pool = (
+        backend(Condition.UP, 1, agent="agent: up"),
+        backend(Condition.BUSY, 2, agent="25 %", effective_weight=25.0, share=0.1111),
+        backend(Condition.MISCONFIGURED, 3),
+        backend(Condition.DRAINING, 4, agent="agent silent"),
+        backend(Condition.UNKNOWN, 5),
+        backend(Condition.UNRESOLVED, 6),
+        backend(Condition.DOWN, 7, returned=31, returned_recently=12),
+    )
+    interface = {"name": "eth0", "address": IPv4Interface("192.0.2.10/24"), "mac": "02:00:c0:00:02:0a"}
+    refused = service(
+        "worklist",
+        vip=IPv4Address("192.0.2.101"),
+        ports=(104,),
+        state="refused",
+        reason="02:00:c0:00:02:63 already answers for 192.0.2.101",
+        new_connections=0,
+        packets=0,
+        bytes=0,
+    )
+    fields = {
+        "daemon": DaemonStatus(
+            version="0.1.0",
+            pid=4711,
+            uptime_s=93784.0,
+            config="/etc/lbctl/lbctl.yaml",
+            config_error="/etc/lbctl/lbctl.yaml:7:5: service pacs: unknown key 'prset'\n  hint: did you mean 'preset'?",
+            last_error="writing a map entry: No space left on device",
+            generation=42,
+        ),
+        "interfaces": (
+            InterfaceStatus.model_validate(
+                interface
+                | {
+                    "mode": "generic",
+                    "fallback_reason": "the driver says: Operation not supported",
+                    "attached": True,
+                }
+            ),
+        ),
+        "services": (service("pacs"), refused),
+        "pools": (PoolStatus(name="archives", kind="archive", backends=in_pool),),
+        "removed": (backend(Condition.REMOVED, 8, name="archives/pacs8", since_s=None, weight=0),),
+        "removed_vips": (IPv4Address("192.0.2.109"),),
+        "flow_table": FlowTableStatus(live=1234, capacity=196608, age_s=3.2),
+        "memory": MemoryStatus(daemon_anonymous=53_600_000, bpf_maps=38_900_000),
+        "reasons": {
+            "established": ReasonCount(packets=6_900_000, bytes=8_600_000_000, recent_packets=70_000),
+            "arp_reply": ReasonCount(packets=12, bytes=0, recent_packets=1),
+            "loop_backend": ReasonCount(packets=31, bytes=1860, recent_packets=12),
+            "unresolved": ReasonCount(packets=1, bytes=60, recent_packets=1),
+            "malformed": ReasonCount(packets=7, bytes=420, recent_packets=7),
+            "no_backend": ReasonCount(packets=5, bytes=300, recent_packets=0),
+        },
+    }
+    return Status.model_validate(fields | changes)
+
+
+def flows() -> Flows:
+    """Two connections, and more that were not asked for."""
+    common = {"protocol": "tcp", "vip": VIP, "vip_port": 104, "client_port": 40000}
+    rows = (
+        FlowStatus.model_validate(
+            common | {"client": IPv4Address("192.0.2.201"), "backend": "archives/pacs1", "idle_s": 0.4, "state": "open"}
+        ),
+        FlowStatus.model_validate(
+            common
+            | {
+                "client": IPv4Address("192.0.2.202"),
+                "backend": "archives/pacs8 (removed)",
+                "idle_s": 4000.0,
+                "state": "closing",
+            }
+        ),
+    )
+    return Flows(flows=rows, truncated=True)

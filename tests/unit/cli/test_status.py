@@ -1,0 +1,114 @@
+"""``lbctl status`` as it is seen: golden pictures at two widths, and what must hold at any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lbctl.cli.render import amount, duration
+from lbctl.cli.status import show
+from lbctl.core.standing import Condition
+from lbctl.daemon.models import Status
+from tests.unit.cli import samples
+from tests.unit.cli.running import run
+from tests.unit.cli.test_commands import Canned
+from tests.unit.daemon.served import served
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def picture(found: Status, width: int) -> str:
+    """What a screen of that width shows, without the blanks at the ends of lines."""
+    screen = StringIO()
+    show(found, Console(file=screen, width=width, highlight=False))
+    return "".join(f"{line.rstrip()}\n" for line in screen.getvalue().splitlines())
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_status_with_everything_in_it_looks_as_it_should(width: int) -> None:
+    assert picture(samples.status(), width) == (GOLDEN / f"status-{width}.txt").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+def test_status_at_any_width_cuts_nothing_and_leaves_out_nothing_that_matters(width: int) -> None:
+    shown = picture(samples.status(), width)
+    words = " ".join(shown.split())
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    for row in samples.status().pools[0].backends:
+        (line,) = [line for line in shown.splitlines() if line.startswith(row.name)]
+        assert str(row.address) in line
+        assert row.state in line
+        assert f"{row.share:.1%}" in line
+    assert {row.state for row in samples.status().pools[0].backends} == set(Condition) - {Condition.REMOVED}
+    if width < 160:  # in a column of their own the reasons are broken into pieces
+        for reason in samples.REASONS.values():
+            assert reason in words
+
+
+def test_status_begins_with_what_an_operator_must_see_first() -> None:
+    troubles = picture(samples.status(), 200).partition("INTERFACE")[0]
+    assert [line for line in troubles.splitlines() if line] == [
+        "The file was refused, the configuration before it goes on:",
+        "/etc/lbctl/lbctl.yaml:7:5: service pacs: unknown key 'prset'",
+        "  hint: did you mean 'preset'?",
+        "The latest change failed and is tried again: writing a map entry: No space left on device",
+        "eth0 runs in generic mode, which is slower: the driver says: Operation not supported",
+        "loop_backend, 12 packets in the last minute: a backend sends packets back: the VIP is missing on its loopback",
+        "unresolved, 1 packet in the last minute: packets for a backend without a known MAC were dropped",
+    ]
+
+
+def test_status_without_trouble_has_no_word_of_it() -> None:
+    found = samples.status()
+    calm = found.model_copy(
+        update={
+            "daemon": found.daemon.model_copy(update={"config_error": None, "last_error": None}),
+            "interfaces": (found.interfaces[0].model_copy(update={"mode": "native", "fallback_reason": ""}),),
+            "reasons": {name: count.model_copy(update={"recent_packets": 0}) for name, count in found.reasons.items()},
+            "removed": (),
+            "removed_vips": (),
+        }
+    )
+    shown = picture(calm, 120)
+    assert shown.startswith("INTERFACE")
+    assert "removed from the file" not in shown
+    assert "31 loop_backend" in shown.splitlines()[-3]  # the total stays in the last lines
+
+
+@pytest.fixture(scope="module")
+def canned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with served(Canned(), tmp_path_factory.mktemp("canned") / "sock") as path:
+        yield path
+
+
+def test_status_in_a_pipe_is_not_folded_to_a_screen(canned: Path) -> None:
+    ended = run("status", "--socket", canned)
+    assert ended.code == 0
+    assert "REASON" in ended.out
+    assert max(map(len, ended.out.splitlines())) > 160
+
+
+def test_status_as_json_is_the_whole_model(canned: Path) -> None:
+    ended = run("status", "--json", "--socket", canned)
+    assert Status.model_validate_json(ended.out) == samples.status()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (12.4, "12 s"), (119, "119 s"), (300, "5 min"), (12_000, "3 h 20 min"),
+     (187_200, "2 d 4 h")],
+)  # fmt: skip
+def test_duration_is_shown_for_people(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("octets", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345_678, "12.3 MB"), (10**18, "1000.0 PB")]
+)
+def test_amount_is_shown_for_people(octets: float, shown: str) -> None:
+    assert amount(octets) == shown

@@ -1,0 +1,135 @@
+"""Files in a few words, and a reconciler on fakes with a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+
+from lbctl.config.loader import parse
+from lbctl.core.desired import NicFacts
+from lbctl.core.ids import identity
+from lbctl.core.model import Declaration
+from lbctl.core.plan import Plan
+from lbctl.core.tables import BackendRow, id_of
+from lbctl.core.verdict import Outcome, ProbeResult
+from lbctl.daemon.reconcile import Reconciler
+from lbctl.dataplane.fake import FakeDataplane
+from lbctl.dataplane.port import FlowEntry
+from lbctl.network.port import Neighbour
+
+VIP = IPv4Address("192.0.2.100")
+OTHER_VIP = IPv4Address("192.0.2.101")
+IFINDEX = 2
+NIC = NicFacts(ifindex=IFINDEX, mac=bytes.fromhex("02000000000a"))
+HEALTHY = ProbeResult(outcome=Outcome.HEALTHY, detail="port 104 accepts connections", latency_s=0.001)
+REFUSED = ProbeResult(outcome=Outcome.REFUSED, detail="connection refused on port 104")
+
+
+def file(*backends: str, vips: tuple[IPv4Address, ...] = (VIP,), more: str = "") -> str:
+    """A configuration: backends as ``a``, ``b weight=50``, ``c agent`` or ``d address=192.0.2.99``, numbered from
+    192.0.2.11 in their order unless they say otherwise; pool ``p`` takes the keys of ``more``."""
+    services = "".join(f"  s{n}: {{vip: {vip}, ports: [104], pool: p}}\n" for n, vip in enumerate(vips))
+    rows = "".join(_row(number, words.split()) for number, words in enumerate(backends, start=11))
+    return (
+        "interfaces:\n  eth0: {address: 192.0.2.10/24}\n"
+        f"services:\n{services}"
+        f"pools:\n  p:\n    kind: other\n    check: {{type: tcp, rise: 2}}\n{more}    backends:\n{rows}"
+    )
+
+
+def _row(number: int, words: list[str]) -> str:
+    keys = {"address": f"192.0.2.{number}"}
+    for word in words[1:]:
+        key, _, value = word.partition("=")
+        keys[key] = value or "{port: 3333}"
+    return f"      {words[0]}: {{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}\n"
+
+
+def declared(*backends: str, vips: tuple[IPv4Address, ...] = (VIP,)) -> Declaration:
+    """What `file` declares."""
+    return parse(file(*backends, vips=vips), source="lbctl.yaml")
+
+
+def neighbour(address: IPv4Address, *, state: str = "reachable", mac: bytes | None = None) -> Neighbour:
+    """An entry of the kernel's; a usable one has a MAC made of the address."""
+    usable = state in ("reachable", "stale")
+    found = (mac or b"\x02\x00" + address.packed) if usable else None
+    return Neighbour(ifindex=IFINDEX, address=address, mac=found, usable=usable, state=state)
+
+
+class Rig:
+    """A reconciler whose neighbours are known, on a fake data plane."""
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        *,
+        dataplane: FakeDataplane | None = None,
+        drained: frozenset[str] = frozenset(),
+        now: float = 1000.0,
+    ) -> None:
+        self.now = now
+        self.dataplane = dataplane or FakeDataplane()
+        self.reconciler = Reconciler(declaration, self.dataplane, drained=drained, now=now)
+        self.reconciler.nics = {"eth0": NIC}
+        self.meet_all()
+
+    def meet_all(self) -> None:
+        """Every declared backend answers ARP."""
+        for backend in self.reconciler.declaration.backends():
+            self.reconciler.neighbour_seen(neighbour(backend.address))
+
+    def probe(self, result: ProbeResult, *names: str, times: int = 1) -> None:
+        """Results of probes of these backends, or of all."""
+        for _ in range(times):
+            for name in names or [backend.name for backend in self.reconciler.declaration.backends()]:
+                self.reconciler.probed(f"p/{name}", result, now=self.now)
+
+    def reconcile(self) -> Plan:
+        return self.reconciler.reconcile(now=self.now)
+
+    def up(self) -> Rig:
+        """All backends healthy, and the kernel knows."""
+        self.probe(HEALTHY, times=3)
+        self.reconcile()
+        return self
+
+    def row(self, name: str) -> BackendRow:
+        """The kernel's row of a declared backend."""
+        return self.dataplane.backends[self.number(name)]
+
+    def number(self, name: str) -> int:
+        """A backend's id, by its name or by ``name@address``."""
+        keys = {
+            identity(f"{backend.label}@{backend.address}"): backend.name
+            for backend in self.reconciler.declaration.backends()
+        }
+        return next(i for i, row in self.dataplane.backends.items() if keys.get(row.identity) == name)
+
+    def shares(self) -> Mapping[str, float]:
+        """Each backend's part of the pool's slots as the fake kernel has them; those without one are left out."""
+        (slots,) = self.dataplane.read().slots.values()
+        owners = Counter(id_of(int(ref)) for ref in slots)
+        names = {self.number(backend.name): backend.name for backend in self.reconciler.declaration.backends()}
+        return {names.get(number, "nobody"): count / len(slots) for number, count in owners.items()}
+
+    def flow_to(self, name: str, *, vip: IPv4Address = VIP, idle_s: float = 1.0) -> FlowEntry:
+        """A live flow to a backend, put into the fake kernel."""
+        service = self.reconciler.declaration.services[0]
+        flow = FlowEntry(
+            protocol=service.protocol,
+            client=IPv4Address("192.0.2.201"),
+            client_port=40000 + len(self.dataplane.live_flows),
+            vip=vip,
+            vip_port=104,
+            backend=self.dataplane.read().reference(self.number(name)),
+            idle_s=idle_s,
+            state="open",
+        )
+        self.dataplane.live_flows.append(flow)
+        return flow
+
+    def sweep(self) -> None:
+        """What the daemon does every few seconds."""
+        self.reconciler.swept(self.dataplane.sweep(self.reconciler.idle_limits()), now=self.now)

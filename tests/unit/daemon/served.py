@@ -1,0 +1,70 @@
+"""The control API on a real Unix socket, served as the daemon serves it, around a daemon on fakes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+import uvicorn
+
+from lbctl.config.loader import parse
+from lbctl.core.desired import NicFacts
+from lbctl.daemon.api import Controls, make_api
+from lbctl.daemon.daemon import Daemon
+from lbctl.daemon.sockets import PeerProtocol, open_control_socket
+from lbctl.daemon.store import OverrideStore
+from lbctl.daemon.surroundings import Surroundings
+from lbctl.dataplane.fake import FakeDataplane
+from lbctl.network.fake import FakeNetwork
+from lbctl.network.port import Link
+from tests.unit.daemon.rig import IFINDEX, NIC, file
+
+LINK = Link(
+    ifindex=IFINDEX,
+    name="eth0",
+    mac=NIC.mac,
+    addresses=(IPv4Interface("192.0.2.10/24"),),
+    is_up=True,
+    mtu=1500,
+)
+
+
+def daemon_on_fakes(directory: Path, *backends: str) -> Daemon:
+    """A daemon that was never brought up: it probes nobody. Its file and its state are in the directory."""
+    text = file(*backends or ("a", "b"))
+    config = directory / "lbctl.yaml"
+    config.write_text(text)
+    daemon = Daemon(
+        config=config,
+        declaration=parse(text, source=str(config)),
+        dataplane=FakeDataplane(),
+        surroundings=Surroundings(FakeNetwork([LINK])),
+        store=OverrideStore(directory / "state"),
+    )
+    daemon._reconciler.nics = {"eth0": NicFacts(ifindex=LINK.ifindex, mac=LINK.mac)}
+    return daemon
+
+
+@contextmanager
+def served(controls: Controls, path: Path) -> Iterator[Path]:
+    """Serve the API on a socket at that path, in a thread."""
+    config = uvicorn.Config(
+        make_api(controls), http=PeerProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    with open_control_socket(path) as control:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [control]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 10
+        while not server.started:
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.005)  # the pause between two looks
+        try:
+            yield path
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)

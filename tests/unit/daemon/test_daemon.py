@@ -1,0 +1,164 @@
+"""The daemon on fakes: what it does when interfaces change, when a reload fails, when an address is taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from lbctl.config.loader import parse
+from lbctl.daemon.daemon import Daemon
+from lbctl.daemon.store import OverrideStore
+from lbctl.daemon.surroundings import Surroundings
+from lbctl.dataplane.fake import FakeDataplane
+from lbctl.errors import LbctlError, NetworkError
+from lbctl.network.fake import FakeNetwork
+from lbctl.network.port import Link, LinkChanged
+from tests.unit.daemon.rig import OTHER_VIP, VIP, file
+from tests.unit.daemon.served import LINK
+
+STRANGER = bytes.fromhex("0200000000ff")
+DEADLINE_S = 10.0
+
+
+class FlakyNetwork(FakeNetwork):
+    """Netlink that fails while ``trouble`` is set."""
+
+    trouble: str = ""
+
+    async def link(self, name: str) -> Link:
+        if self.trouble:
+            raise NetworkError(self.trouble)
+        return await super().link(name)
+
+    async def set_probe_paths(self, paths: frozenset[object]) -> None:
+        if self.trouble:
+            raise NetworkError(self.trouble)
+
+
+class Stage:
+    """A daemon on fakes, brought up, with its loops running."""
+
+    def __init__(self, directory: Path, *, link: Link = LINK) -> None:
+        self.config = directory / "lbctl.yaml"
+        self.config.write_text(file("a", "b"))
+        self.network = FlakyNetwork([link], macs={IPv4Address(f"192.0.2.{n}"): bytes(5) + bytes([n]) for n in (11, 12)})
+        self.dataplane = FakeDataplane()
+        self.surroundings = Surroundings(self.network)
+        declaration = parse(self.config.read_text(), source="lbctl.yaml")
+        self.daemon = Daemon(
+            config=self.config,
+            declaration=declaration,
+            dataplane=self.dataplane,
+            surroundings=self.surroundings,
+            store=OverrideStore(directory / "state"),
+        )
+        self.link = link
+
+    async def play(self, scene: Callable[[], Awaitable[None]]) -> None:
+        declaration = parse(self.config.read_text(), source="lbctl.yaml")
+        links = {"eth0": self.link}
+        watching = asyncio.create_task(self.daemon.watch_network())
+        claims = await self.surroundings.find_duplicates([VIP], declaration, links)
+        await self.daemon.bring_up(links, claims=claims)
+        loops = [watching, *(asyncio.create_task(loop) for loop in self.daemon.loops())]
+        try:
+            await scene()
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await self.daemon.close()
+            await self.surroundings.close()
+
+    async def eventually(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():  # noqa: ASYNC110 (the daemon has no event for a test)
+                await asyncio.sleep(0.01)  # the pause between two looks
+
+
+@pytest.fixture(autouse=True)
+def no_probe_succeeds_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The director's address is nobody's on this machine, so the first verdicts are not worth waiting for."""
+    monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", 0.05)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_interface_with_unreadable_links_keeps_its_program_and_its_vips(stage: Stage) -> None:
+    async def scene() -> None:
+        stage.network.trouble = "read the interfaces: Device or resource busy"
+        stage.network.push(LinkChanged(ifindex=LINK.ifindex, link=replace(LINK, mtu=9000)))
+        await stage.eventually(lambda: stage.daemon.status().daemon.last_error is not None)
+        assert (set(stage.dataplane.attachments), set(stage.dataplane.vips)) == ({LINK.ifindex}, {VIP})
+        stage.network.trouble = ""
+        await stage.eventually(lambda: stage.daemon.status().daemon.last_error is None)
+        assert (set(stage.dataplane.attachments), set(stage.dataplane.vips)) == ({LINK.ifindex}, {VIP})
+
+    asyncio.run(stage.play(scene))
+
+
+def test_interface_made_anew_is_attached_and_its_vip_announced_again(stage: Stage) -> None:
+    async def scene() -> None:
+        await stage.eventually(lambda: ("eth0", VIP) in stage.network.announcements)
+        stage.network.push(LinkChanged(ifindex=LINK.ifindex, link=None))
+        await stage.eventually(lambda: not stage.dataplane.vips)
+        stage.network.announcements.clear()
+        stage.network.push(LinkChanged(ifindex=7, link=replace(LINK, ifindex=7)))
+        await stage.eventually(lambda: stage.dataplane.vips == {VIP: 7} and 7 in stage.dataplane.attachments)
+        await stage.eventually(lambda: ("eth0", VIP) in stage.network.announcements)
+
+    asyncio.run(stage.play(scene))
+
+
+def test_vip_of_an_interface_that_is_down_waits_for_the_duplicate_address_probe(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, link=replace(LINK, is_up=False))
+
+    async def scene() -> None:
+        assert not stage.dataplane.vips
+        assert stage.daemon.status().services[0].state == "unchecked"
+        stage.network.duplicates[VIP] = STRANGER
+        stage.network.push(LinkChanged(ifindex=LINK.ifindex, link=LINK))
+        await stage.eventually(lambda: stage.daemon.status().services[0].state == "refused")
+        assert not stage.dataplane.vips
+        assert not stage.network.announcements
+
+    asyncio.run(stage.play(scene))
+
+
+def test_reload_that_fails_in_the_network_changes_nothing(stage: Stage) -> None:
+    async def scene() -> None:
+        before = stage.dataplane.read()
+        stage.config.write_text(file("a", "b", "c", vips=(OTHER_VIP,)))
+        stage.network.set_probe_paths = _refuse  # type: ignore[method-assign]
+        with pytest.raises(LbctlError):
+            await stage.daemon.reload()
+        assert stage.daemon.status().daemon.config_error is not None
+        del stage.network.set_probe_paths
+        await stage.daemon.set_drained("p/a", drained=True)  # whatever comes next is carried out on the old file
+        assert set(stage.dataplane.vips) == set(before.vips) == {VIP}
+        assert {service.vip for service in stage.daemon.status().services} == {VIP}
+
+    asyncio.run(stage.play(scene))
+
+
+async def _refuse(paths: frozenset[object]) -> None:
+    raise NetworkError("set the policy routes of the probes: Network is down")
+
+
+def test_reload_that_adds_a_taken_vip_refuses_just_that(stage: Stage) -> None:
+    async def scene() -> None:
+        stage.network.duplicates[OTHER_VIP] = STRANGER
+        stage.config.write_text(file("a", "b", vips=(VIP, OTHER_VIP)))
+        await stage.daemon.reload()
+        states = {service.vip: service.state for service in stage.daemon.status().services}
+        assert states == {VIP: "active", OTHER_VIP: "refused"}
+        assert set(stage.dataplane.vips) == {VIP}
+
+    asyncio.run(stage.play(scene))

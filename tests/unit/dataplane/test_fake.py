@@ -1,0 +1,103 @@
+"""The fake does what its callers' tests rely on. That it writes as the real one does is shown in tests/packets."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from lbctl.core.model import AttachMode, Protocol
+from lbctl.core.plan import SetBackend, SetVip
+from lbctl.core.tables import BackendState, Tables, reference
+from lbctl.dataplane.fake import FakeDataplane
+from lbctl.dataplane.port import AttachedMode, Dataplane, FlowEntry, IdleLimits
+from lbctl.errors import KernelError
+from tests.strategies import backend_row
+from tests.tables import comparable
+
+VIP = IPv4Address("192.0.2.100")
+ROW = backend_row(3, 8, state=BackendState.UP, mac=bytes.fromhex("020000000003"))
+SET_VIP = SetVip(vip=VIP, before=None, after=2)
+
+
+def entry(idle_s: float, *, vip: IPv4Address = VIP, backend: int = reference(3, 8)) -> FlowEntry:
+    return FlowEntry(
+        protocol=Protocol.TCP,
+        client=IPv4Address("10.0.0.1"),
+        client_port=40_000,
+        vip=vip,
+        vip_port=104,
+        backend=backend,
+        idle_s=idle_s,
+        state="open",
+    )
+
+
+def test_fake_is_a_dataplane() -> None:
+    dataplane: Dataplane = FakeDataplane()
+    assert comparable(dataplane.read()) == comparable(Tables())
+
+
+def test_fake_what_was_read_does_not_change_afterwards() -> None:
+    dataplane = FakeDataplane()
+    before = dataplane.read()
+    dataplane.write(SET_VIP)
+
+    assert before.vips == {}
+    assert dataplane.read().vips == {VIP: 2}
+
+
+def test_fake_freed_backend_leaves_its_generation_until_the_id_is_used_again() -> None:
+    dataplane = FakeDataplane()
+    dataplane.write(SetBackend(backend_id=3, before=None, after=ROW))
+    dataplane.write(SetBackend(backend_id=3, before=ROW, after=None))
+    freed = dict(dataplane.read().freed)
+    dataplane.write(SetBackend(backend_id=3, before=None, after=ROW))
+
+    assert freed == {3: 8}
+    assert dataplane.read().freed == {}
+
+
+def test_fake_fails_after_as_many_steps_as_the_test_wants() -> None:
+    dataplane = FakeDataplane()
+    dataplane.fail_after = 1
+    dataplane.write(SET_VIP)
+
+    with pytest.raises(KernelError):
+        dataplane.write(SetVip(vip=VIP, before=2, after=None))
+    assert dataplane.read().vips == {VIP: 2}
+    assert dataplane.written == [SET_VIP]
+
+
+def test_fake_seal_counts() -> None:
+    dataplane = FakeDataplane()
+    assert [dataplane.seal(), dataplane.seal()] == [1, 2]
+
+
+def test_fake_sweep_deletes_idle_flows_and_counts_the_others() -> None:
+    dataplane = FakeDataplane()
+    other = IPv4Address("192.0.2.101")
+    dataplane.live_flows = [entry(10), entry(3600), entry(3601), entry(0, vip=other, backend=reference(1, 1))]
+
+    swept = dataplane.sweep(IdleLimits(default_s=3600.0))
+
+    assert (swept.expired, swept.total) == (1, 3)
+    assert swept.flows == {reference(3, 8): 2, reference(1, 1): 1}
+    assert swept.vips == {VIP: 2, other: 1}
+    assert len(dataplane.flows(limit=10)) == 3
+    assert len(dataplane.flows(limit=2)) == 2
+
+
+def test_fake_attaches_natively_unless_told_otherwise() -> None:
+    dataplane = FakeDataplane()
+    modes = {i: dataplane.attach(i, mode).mode for i, mode in enumerate(AttachMode, start=1)}
+    dataplane.detach_others(frozenset({2}))
+
+    assert modes == {1: AttachedMode.NATIVE, 2: AttachedMode.NATIVE, 3: AttachedMode.GENERIC}
+    assert list(dataplane.attachments) == [2]
+
+
+def test_fake_counters_are_noughts_for_whatever_is_asked() -> None:
+    counters = FakeDataplane().counters(services=[1], backends=[2, 3])
+
+    assert [traffic.packets for traffic in (*counters.services.values(), *counters.backends.values())] == [0, 0, 0]
