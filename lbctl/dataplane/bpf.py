@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lbctl.dataplane import abi
 from lbctl.errors import KernelError, SystemRequirementError
 
 PROG_TYPE_XDP = 6
@@ -27,59 +28,6 @@ PROG_XDP_HAS_FRAGS = 1 << 5
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 VERIFIER_LOG_BYTES = 1 << 18
-
-
-class _Opts(ctypes.Structure):
-    """Base of libbpf's extensible option structures: the size goes first."""
-
-    def __init__(self, **fields: Any) -> None:
-        super().__init__(sz=ctypes.sizeof(type(self)), **fields)
-
-
-class _MapCreateOpts(_Opts):
-    _fields_ = (
-        ("sz", c_size_t), ("btf_fd", c_uint32), ("btf_key_type_id", c_uint32), ("btf_value_type_id", c_uint32),
-        ("btf_vmlinux_value_type_id", c_uint32), ("inner_map_fd", c_uint32), ("map_flags", c_uint32),
-    )  # fmt: skip
-
-
-class _ProgLoadOpts(_Opts):
-    _fields_ = (
-        ("sz", c_size_t), ("attempts", c_int), ("expected_attach_type", c_int), ("prog_btf_fd", c_uint32),
-        ("prog_flags", c_uint32), ("prog_ifindex", c_uint32), ("kern_version", c_uint32), ("attach_btf_id", c_uint32),
-        ("attach_prog_fd", c_uint32), ("attach_btf_obj_fd", c_uint32), ("fd_array", c_void_p), ("func_info", c_void_p),
-        ("func_info_cnt", c_uint32), ("func_info_rec_size", c_uint32), ("line_info", c_void_p),
-        ("line_info_cnt", c_uint32), ("line_info_rec_size", c_uint32), ("log_level", c_uint32),
-        ("log_size", c_uint32), ("log_buf", c_char_p),
-    )  # fmt: skip
-
-
-class _LinkCreateOpts(_Opts):
-    _fields_ = (("sz", c_size_t), ("flags", c_uint32), ("iter_info", c_void_p), ("iter_info_len", c_uint32))
-
-
-class _TestRunOpts(_Opts):
-    _fields_ = (
-        ("sz", c_size_t), ("data_in", c_void_p), ("data_out", c_void_p), ("data_size_in", c_uint32),
-        ("data_size_out", c_uint32), ("ctx_in", c_void_p), ("ctx_out", c_void_p), ("ctx_size_in", c_uint32),
-        ("ctx_size_out", c_uint32), ("retval", c_uint32), ("repeat", c_int), ("duration", c_uint32),
-        ("flags", c_uint32), ("cpu", c_uint32), ("batch_size", c_uint32),
-    )  # fmt: skip
-
-
-class _MapInfo(ctypes.Structure):
-    """The head of ``struct bpf_map_info``."""
-
-    _fields_ = (
-        ("type", c_uint32), ("id", c_uint32), ("key_size", c_uint32), ("value_size", c_uint32),
-        ("max_entries", c_uint32), ("map_flags", c_uint32), ("name", ctypes.c_char * 16),
-    )  # fmt: skip
-
-
-class _LinkInfo(ctypes.Structure):
-    """The head of ``struct bpf_link_info`` with the XDP member of its union."""
-
-    _fields_ = (("type", c_uint32), ("id", c_uint32), ("prog_id", c_uint32), ("pad", c_uint32), ("ifindex", c_uint32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +66,8 @@ def _lib() -> ctypes.CDLL:
         lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
         raise SystemRequirementError("libbpf.so.1 is not installed", hint="apt-get install libbpf1") from error
-    lib.bpf_prog_load.argtypes = (c_int, c_char_p, c_char_p, c_void_p, c_size_t, POINTER(_ProgLoadOpts))
-    lib.bpf_map_create.argtypes = (c_int, c_char_p, c_uint32, c_uint32, c_uint32, POINTER(_MapCreateOpts))
+    lib.bpf_prog_load.argtypes = (c_int, c_char_p, c_char_p, c_void_p, c_size_t, POINTER(abi.ProgLoadOpts))
+    lib.bpf_map_create.argtypes = (c_int, c_char_p, c_uint32, c_uint32, c_uint32, POINTER(abi.MapCreateOpts))
     for name in ("bpf_map_update_elem", "bpf_map_lookup_elem"):
         getattr(lib, name).argtypes = (c_int, c_void_p, c_void_p) + ((c_uint64,) if "update" in name else ())
     lib.bpf_map_delete_elem.argtypes = (c_int, c_void_p)
@@ -127,8 +75,8 @@ def _lib() -> ctypes.CDLL:
     lib.bpf_map_update_batch.argtypes = (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)
     lib.bpf_map_delete_batch.argtypes = (c_int, c_void_p, POINTER(c_uint32), c_void_p)
     lib.bpf_obj_get_info_by_fd.argtypes = (c_int, c_void_p, POINTER(c_uint32))
-    lib.bpf_link_create.argtypes = (c_int, c_int, c_int, POINTER(_LinkCreateOpts))
-    lib.bpf_prog_test_run_opts.argtypes = (c_int, POINTER(_TestRunOpts))
+    lib.bpf_link_create.argtypes = (c_int, c_int, c_int, POINTER(abi.LinkCreateOpts))
+    lib.bpf_prog_test_run_opts.argtypes = (c_int, POINTER(abi.TestRunOpts))
     return lib
 
 
@@ -149,7 +97,7 @@ def error_number(error: KernelError) -> int:
 
 def create_map(name: str, *, type: int, key_size: int, value_size: int, max_entries: int, flags: int) -> int:
     """Create a map; returns its descriptor."""
-    opts = _MapCreateOpts(map_flags=flags)
+    opts = abi.MapCreateOpts(map_flags=flags)
     fd = _lib().bpf_map_create(type, name.encode()[:15], key_size, value_size, max_entries, byref(opts))
     return _checked(fd, f"creating map {name}")
 
@@ -158,7 +106,7 @@ def load_xdp(name: str, code: bytes) -> int:
     """Verify and load an XDP program that can take multi-buffer frames; returns its descriptor.
 
     On a refusal the verifier's last lines are in the error."""
-    opts = _ProgLoadOpts(prog_flags=PROG_XDP_HAS_FRAGS, expected_attach_type=ATTACH_XDP)
+    opts = abi.ProgLoadOpts(prog_flags=PROG_XDP_HAS_FRAGS, expected_attach_type=ATTACH_XDP)
     result = _lib().bpf_prog_load(PROG_TYPE_XDP, name.encode(), b"GPL", code, len(code) // 8, byref(opts))
     if result >= 0:
         return int(result)
@@ -195,7 +143,7 @@ def _info(fd: int, info: ctypes.Structure, what: str) -> None:
 
 def map_info(fd: int) -> MapInfo:
     """The kernel's description of a map."""
-    info = _MapInfo()
+    info = abi.MapInfo()
     _info(fd, info, "reading a map's description")
     return MapInfo(
         id=info.id, type=info.type, key_size=info.key_size, value_size=info.value_size, max_entries=info.max_entries,
@@ -205,7 +153,7 @@ def map_info(fd: int) -> MapInfo:
 
 def link_info(fd: int) -> LinkInfo:
     """The kernel's description of an XDP link."""
-    info = _LinkInfo()
+    info = abi.LinkInfo()
     _info(fd, info, "reading a link's description")
     return LinkInfo(id=info.id, program_id=info.prog_id, ifindex=info.ifindex)
 
@@ -213,7 +161,7 @@ def link_info(fd: int) -> LinkInfo:
 def create_xdp_link(program: int, ifindex: int, *, generic: bool) -> int:
     """Attach a program to an interface by a link; returns the link's descriptor. `KernelError` EOPNOTSUPP: the driver
     has no native XDP; EBUSY, EEXIST: another program is attached."""
-    opts = _LinkCreateOpts(flags=XDP_FLAGS_SKB_MODE if generic else XDP_FLAGS_DRV_MODE)
+    opts = abi.LinkCreateOpts(flags=XDP_FLAGS_SKB_MODE if generic else XDP_FLAGS_DRV_MODE)
     return _checked(
         _lib().bpf_link_create(program, ifindex, ATTACH_XDP, byref(opts)), f"attaching to interface {ifindex}"
     )
@@ -240,6 +188,19 @@ def lookup(fd: int, key: NDArray[Any], value: NDArray[Any]) -> bool:
     if result == -errno.ENOENT:
         return False
     return _checked(result, "reading a map entry") == 0
+
+
+def delete_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> int:
+    """Delete those entries that still have these values, one after the other; returns how many. Both arrays contiguous."""
+    held = np.zeros(1, values.dtype)
+    lookup_raw, delete_raw = _lib().bpf_map_lookup_elem, _lib().bpf_map_delete_elem
+    expected, held_at, size, deleted = values.tobytes(), held.ctypes.data, values.itemsize, 0
+    key_at = keys.ctypes.data
+    for at in range(0, len(expected), size):
+        if lookup_raw(fd, key_at, held_at) == 0 and held.tobytes() == expected[at : at + size]:
+            deleted += delete_raw(fd, key_at) == 0
+        key_at += keys.itemsize
+    return deleted
 
 
 def delete(fd: int, key: NDArray[Any]) -> bool:
@@ -289,7 +250,7 @@ def test_run(program: int, packet: bytes, *, repeat: int = 1, ifindex: int = 0, 
     ``ifindex`` 0 stands for the namespace's loopback. ``duration_ns`` is the mean over the repeats; the packet is not
     reset between them."""
     data, out = ctypes.create_string_buffer(packet, len(packet)), ctypes.create_string_buffer(size_out)
-    opts = _TestRunOpts(
+    opts = abi.TestRunOpts(
         data_in=ctypes.addressof(data), data_size_in=len(packet), data_out=ctypes.addressof(out),
         data_size_out=size_out, repeat=repeat,
     )  # fmt: skip

@@ -38,22 +38,13 @@ class FlowTables:
         for name in FLOW_MAPS.values():
             for keys, flows in self._maps[name].batches():
                 ended = sweep.find_ended(flows, now=self._now(), limits=ticks, live=live, generations=generations)
-                expired += self._end(name, keys[ended], flows[ended])
+                # looked at once more each: a client may have come back from the same port meanwhile
+                expired += self._maps[name].remove_unchanged(keys[ended], flows[ended])
                 _add(by_backend, sweep.count_by(flows[~ended]["backend"]))
                 _add(by_service, sweep.count_by(flows[~ended]["service"]))
                 _add(by_vip, sweep.count_by_vip(keys[~ended]))
         capacity = sum(MAPS[name].max_entries for name in FLOW_MAPS.values())
         return Sweep(flows=by_backend, services=by_service, vips=by_vip, expired=expired, capacity=capacity)
-
-    def _end(self, name: str, keys: NDArray[Any], flows: NDArray[Any]) -> int:
-        """Delete flows that ended, each looked at once more: a client may have come back from the same port meanwhile."""
-        deleted = 0
-        for i in range(len(keys)):
-            held = self._maps[name].get_row(keys[i : i + 1])
-            if held is not None and np.array_equal(held, flows[i : i + 1]):
-                self._maps[name].remove_all(keys[i : i + 1])
-                deleted += 1
-        return deleted
 
     def entries(self, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""

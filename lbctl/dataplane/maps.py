@@ -33,12 +33,8 @@ class HashMap:
 
     def get(self, key: tuple[Any, ...] | int) -> NDArray[Any] | None:
         """One entry's value, shape (1,), or ``None``."""
-        return self.get_row(np.array([key], self._spec.key))
-
-    def get_row(self, key: NDArray[Any]) -> NDArray[Any] | None:
-        """The same for a key as an array, shape (1,)."""
         value = np.zeros(1, self._spec.value)
-        return value if bpf.lookup(self._fd, key, value) else None
+        return value if bpf.lookup(self._fd, np.array([key], self._spec.key), value) else None
 
     def remove(self, key: tuple[Any, ...] | int) -> None:
         """Delete one entry; none is no fault."""
@@ -48,6 +44,10 @@ class HashMap:
         """Delete many entries."""
         if len(keys):
             bpf.delete_batch(self._fd, np.ascontiguousarray(keys))
+
+    def remove_unchanged(self, keys: NDArray[Any], values: NDArray[Any]) -> int:
+        """Delete the entries that still have these values; returns how many."""
+        return bpf.delete_unchanged(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
     def batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """All entries as (keys, values) arrays of equal length."""

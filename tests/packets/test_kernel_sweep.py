@@ -112,3 +112,15 @@ def test_deleting_many_entries_goes_on_behind_those_that_are_gone(rig: Rig, gone
     table.remove_all(keys)
 
     assert sum(len(found) for found, _ in table.batches()) == 0
+
+
+def test_sweep_leaves_a_flow_that_came_back_to_life_meanwhile(rig: Rig) -> None:
+    keys, flows = np.zeros(3, FLOW_KEY4), np.zeros(3, FLOW)
+    keys["client_port"] = [1, 2, 3]
+    rig.flows["lb_flows_tcp4"].set_all(keys, flows)
+    touched = flows[1:2].copy()
+    touched["last_seen"] = 1
+    rig.flows["lb_flows_tcp4"].set_all(keys[1:2], touched)
+    assert rig.flows["lb_flows_tcp4"].remove_unchanged(keys, flows) == 2
+    ((left, _),) = rig.flows["lb_flows_tcp4"].batches()
+    assert left["client_port"].tolist() == [2]
