@@ -8,6 +8,8 @@ PYTHON := .venv/bin/python
 PREFIX := /opt/lbctl
 UNIT := /etc/systemd/system/lbctl.service
 UV ?= uv
+# The lab's node for `make lab-shell`
+NODE ?= director
 # More options for pytest, as in: make test ARGS='-k drain'
 ARGS ?=
 
@@ -55,8 +57,11 @@ bench: root deps deps-lab venv ## ns per packet by path; figures in build/bench.
 	@mkdir -p build
 	@$(PYTHON) -m tests.bench
 
-lab-up lab-down lab-shell: root deps deps-lab venv ## a network of namespaces to play in; then lab-shell, lab-down
+lab-up lab-down: root deps deps-lab venv ## a network of namespaces to play in; it prints what to try next
 	@.venv/bin/lbctl lab $(@:lab-%=%)
+
+lab-shell: root deps deps-lab venv ## a shell on a node of it: make lab-shell NODE=client1
+	@.venv/bin/lbctl lab shell $(NODE)
 
 # -- using it on this machine -----------------------------------------------------------------------------------------
 

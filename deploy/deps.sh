@@ -25,6 +25,7 @@ runtime=(
     python3-venv
 )
 lab=(
+    curl                # what people try first in a lab
     dcmtk               # DICOM clients
     git                 # tests ask it which files are part of the project
     iproute2

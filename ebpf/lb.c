@@ -62,8 +62,22 @@ static __always_inline enum lb_reason open_tcp(struct choice *c, struct flow *fl
 	return LB_REUSED_PORT;
 }
 
-/* A packet of a connection that has no flow: the handshake's last, or one picked up in mid-stream. */
-static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct tcphdr *tcp)
+/* Enters a flow, or finds the one that another CPU entered in this very moment: then that one counts. */
+static __always_inline bool enter_flow(struct choice *c, struct flow *fresh, const struct flow *stale)
+{
+	struct flow *entered;
+
+	if (stale)
+		return !lb_flows_tcp4.update(&c->key, fresh);
+	if (!lb_flows_tcp4.insert(&c->key, fresh))
+		return true;
+	entered = lb_flows_tcp4.lookup(&c->key);
+	return entered && choose_by_flow(c, entered);
+}
+
+/* A packet of a connection that has no flow, or only a `stale` one to a backend that is gone: the handshake's last packet,
+ * or one picked up in mid-stream. */
+static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct tcphdr *tcp, const struct flow *stale)
 {
 	bool is_handshake = choose_by_half_open(c);
 	struct flow flow;
@@ -72,7 +86,7 @@ static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct t
 		return LB_NO_BACKEND;
 	flow = new_flow(c);
 	follow_tcp_state(&flow, tcp); /* a FIN in mid-stream leaves little to come */
-	if (tcp->rst || lb_flows_tcp4.update(&c->key, &flow))
+	if (tcp->rst || !enter_flow(c, &flow, stale))
 		return LB_UNTRACKED;
 	if (!is_handshake)
 		return LB_PICKED_UP;
@@ -84,7 +98,7 @@ static __always_inline enum lb_reason new_tcp(struct choice *c, const struct tcp
 {
 	if (!find_service(c, IPPROTO_TCP))
 		return LB_NO_SERVICE;
-	return is_syn(tcp) ? open_tcp(c, flow) : enter_tcp(c, tcp);
+	return is_syn(tcp) ? open_tcp(c, flow) : enter_tcp(c, tcp, flow);
 }
 
 static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, const struct iphdr *ip, struct choice *c)

@@ -77,7 +77,7 @@ def new_connections(daemon: Daemon) -> Counter[str]:
 
 def flows_of(daemon: Daemon) -> dict[tuple[IPv4Address, int], str]:
     """The backend of every open flow, by client and port, as ``lbctl flows --json`` tells it."""
-    found = Flows.model_validate_json(daemon.ctl("flows", "--json", "--limit", "100000").stdout)
+    found = Flows.model_validate_json(daemon.ctl("flows", "--json", "--limit", "10000").stdout)
     return {(flow.client, flow.client_port): flow.backend for flow in found.flows if flow.state == "open"}
 
 

@@ -153,15 +153,15 @@ class Display:
         return table
 
 
-def expectation_line(expectation: Expectation) -> RenderableType:
-    """One expectation, what was seen, and what was expected where that is not the same."""
+def expectation_line(expectation: Expectation, *, of: str = "") -> RenderableType:
+    """One expectation (of a phase), what was seen, and what was expected where that is not the same."""
     table = Table.grid(padding=(0, 1))
     if expectation.met:
         told = f"{expectation.text}: {expectation.seen}"
         differs = expectation.expected != expectation.seen
         table.add_row(" ", Text("✓", "green"), told + (f"; expected: {expectation.expected}" if differs else ""))
         return table
-    told = f"{expectation.text}\nexpected: {expectation.expected}\n    seen: {expectation.seen}"
+    told = f"{of and f'{of}: '}{expectation.text}\nexpected: {expectation.expected}\n    seen: {expectation.seen}"
     table.add_row(" ", "✗", told, style="bold red")
     return table
 

@@ -108,8 +108,7 @@ def _print_verdict(ledger: Ledger, console: Console, figures: Path) -> None:
         return
     console.print(Text(f"✗ {len(ledger.failed)} of {count} expectations not met ({took})", style="bold red"))
     for phase, expectation in ledger.failed:
-        console.print(Text(f"{phase.title}:", style="red"))
-        console.print(expectation_line(expectation))
+        console.print(expectation_line(expectation, of=phase.title))
     console.print(Text(f"lbctl's log ended with:\n{ledger.log_tail}", style="dim"))
 
 
@@ -119,7 +118,8 @@ def _summary(ledger: Ledger) -> str:
     answers = sum(phase.received(Kind.FROM_VIP).frames for phase in ledger.phases)
     received = sum(phase.received(*FROM_CLIENTS).frames for phase in ledger.phases)
     sent_on = sum(phase.sent(*FROM_CLIENTS).frames for phase in ledger.phases)
+    part = f" ({acknowledged / retrieved:.2%})" if retrieved else ""
     return (
         f"{amount(retrieved)} came back from {VIP}. The director saw {answers} frames of it, and {amount(acknowledged)} "
-        f"of pure ACKs ({acknowledged / max(1, retrieved):.2%}). Of {received:,} frames from clients it sent {sent_on:,} on."
+        f"of pure ACKs{part}. Of {received:,} frames from clients it sent {sent_on:,} on."
     )

@@ -116,7 +116,7 @@ def _expect_volume(phase: Phase, seconds: float) -> None:
         0 < acknowledged < retrieved / 100,
         "the director carries the acknowledgements and little else",
         expected="less than 1 % of what comes back",
-        seen=f"{amount(acknowledged)} ({acknowledged / max(1, retrieved):.2%})",
+        seen=amount(acknowledged) + (f" ({acknowledged / retrieved:.2%})" if retrieved else ""),
     )
     phase.result = f"{amount(retrieved)} in {seconds:.1f} s; director saw {amount(acknowledged)} of ACKs"
 
