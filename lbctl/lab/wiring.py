@@ -8,19 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lbctl.errors import LabError
 from lbctl.lab import bpf
 from lbctl.lab.namespaces import enter, processes_in, run_ip, with_prefix, write_sysctls
 from lbctl.lab.node import INTERFACE, PREFIX_LENGTH, NodePlan, Role
+from lbctl.lab.plan import BPFFS, LabPlan
 from lbctl.lab.processes import end_ids
-
-if TYPE_CHECKING:
-    from lbctl.lab.topology import LabPlan
-
-BPFFS = "bpf"
-"""A lab's own BPF filesystem, in its directory."""
 
 _BRIDGE = "br0"
 _PASS_PROGRAM = "lab_pass"
