@@ -68,3 +68,6 @@ def main(*args: Any) -> None:
     except LbctlError as error:
         sys.stderr.write(f"{error}\n" if isinstance(error, ConfigError) else f"error: {error}\n")
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a read-only file system: foreseen nowhere in particular
+        sys.stderr.write(f"error: {error.filename or 'lbctl'}: {error.strerror or error}\n")
+        sys.exit(1)

@@ -26,6 +26,7 @@ _COLOURS = {
 _FORWARDED = frozenset(
     ("established", "first_ack", "syn", "reused_port", "picked_up", "untracked", "udp_established", "udp_new")
 )
+NEARLY_FULL = 0.9
 _ANSWERED = frozenset(("arp_reply", "ping_reply"))
 _ALARMS = {
     "loop_backend": "a backend sends packets back: the VIP is missing on its loopback",
@@ -75,6 +76,8 @@ def _troubles(found: Status, out: Console) -> None:
         )
     if found.daemon.last_error:
         out.print(Text(f"The latest change failed and is tried again: {found.daemon.last_error}\n", "red"))
+    for warning in found.daemon.warnings:
+        out.print(Text(f"Not as declared: {warning}\n", "red"))
     for interface in found.interfaces:
         if interface.fallback_reason:
             text = f"{interface.name} runs in generic mode, which is slower: {interface.fallback_reason}\n"
@@ -92,6 +95,8 @@ def _alarms(found: Status) -> Iterator[str]:
         count = found.reasons.get(name)
         if count and count.recent_packets:
             yield f"{name}, {_packets(count.recent_packets)} in the last minute: {text}"
+    if found.flow_table.fullest >= NEARLY_FULL:
+        yield f"a flow table is {found.flow_table.fullest:.0%} full: beyond that, packets go by hash alone"
 
 
 def _packets(count: int) -> str:

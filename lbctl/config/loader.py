@@ -22,6 +22,13 @@ def load(path: Path) -> Declaration:
     return parse(_read_text(path), source=str(path))
 
 
+def load_regular(path: Path) -> Declaration:
+    """As `load`, for a daemon: it must not wait for whoever writes into a pipe. Raises as `load` does."""
+    if path.exists() and not path.is_file():
+        raise _unreadable(path, "the file is not a regular one", hint="write the configuration to a file on disk")
+    return load(path)
+
+
 def parse(text: str, *, source: str) -> Declaration:
     """Validate a configuration. ``source`` is what messages call it. Raises as `load` does."""
     document = read_document(text, source=source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query, Request
@@ -48,6 +49,7 @@ def make_api(controls: Controls) -> FastAPI:
     """The application with its routes."""
     app = FastAPI(title="lbctl", version=__version__, docs_url=None, redoc_url=None, responses=_PROBLEMS)
 
+    one_at_a_time = threading.Lock()
     _explain_errors(app)
 
     @app.get("/v1/status", summary="Everything that `lbctl status` shows")
@@ -56,7 +58,8 @@ def make_api(controls: Controls) -> FastAPI:
 
     @app.get("/v1/flows", summary="Live flows, in no order")
     def flows(limit: Annotated[int, Query(ge=1, le=MAX_FLOWS)] = 1000) -> Flows:  # in a thread: it may take a while
-        return controls.flows(limit)
+        with one_at_a_time:
+            return controls.flows(limit)
 
     @app.post("/v1/backends/{pool}/{name}/drain", summary="No new connections to a backend; live ones go on")
     async def drain(pool: str, name: str, request: Request) -> Done:

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from lbctl import __version__
-from lbctl.config.loader import load
+from lbctl.config.loader import load_regular
 from lbctl.core.model import Declaration
 from lbctl.daemon.api import make_api
 from lbctl.daemon.daemon import Daemon
@@ -36,6 +36,8 @@ from lbctl.network.port import Link
 _log = logging.getLogger("lbctl")
 
 _NO_WATCHDOG_S = 3600.0
+MAX_CONNECTIONS = 200
+"""Of the control socket; more are refused, so that they cannot use up the daemon's file descriptors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ def run(options: Options) -> None:
 
 
 async def _run(options: Options) -> None:
-    declaration = load(options.config)
+    declaration = load_regular(options.config)
     loader.prepare_pins(options.pins)
     with only_instance(options.pins), open_control_socket(options.socket) as control:
         surroundings = Surroundings(KernelNetwork())
@@ -178,6 +180,8 @@ def _server_config(daemon: Daemon) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         access_log=False,
+        backlog=16,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=2,
     )
 

@@ -27,6 +27,14 @@ class Attacher:
                 self.attachments[interface.name] = self._dataplane.attach(link.ifindex, interface.mode)
                 _log_attachment(interface.name, self.attachments[interface.name])
 
+    def forget_lost(self) -> tuple[str, ...]:
+        """The interfaces that the program was taken from by somebody else; they are to be attached anew."""
+        lost = tuple(name for name, found in self.attachments.items() if not self._dataplane.is_attached(found.ifindex))
+        for name in lost:
+            _log.error("%s: somebody took the program off, or its pin is gone; attaching it again", name)
+            del self.attachments[name]
+        return lost
+
     def forget_absent(self, links: Mapping[str, Link]) -> None:
         """The interfaces that are not there any more have lost their program with themselves."""
         for name in self.attachments.keys() - links.keys():

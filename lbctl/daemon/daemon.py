@@ -15,20 +15,20 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from lbctl.config.loader import load
+from lbctl.config.loader import load_regular
 from lbctl.core.desired import NicFacts
 from lbctl.core.model import Declaration
-from lbctl.core.plan import SetSlots
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.announcing import Announcer
 from lbctl.daemon.attaching import Attacher
-from lbctl.daemon.eventlog import log_events
+from lbctl.daemon.eventlog import log_events, log_steps
+from lbctl.daemon.facts import Facts
 from lbctl.daemon.models import Flows, Status
 from lbctl.daemon.monitor import Monitor
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.daemon.reporting import Facts, Reporter
+from lbctl.daemon.reporting import Reporter
 from lbctl.daemon.store import OverrideStore, with_drained
-from lbctl.daemon.surroundings import Claims, Surroundings
+from lbctl.daemon.surroundings import Claims, Surroundings, faults_of
 from lbctl.dataplane.port import Dataplane
 from lbctl.errors import KernelError, LbctlError
 from lbctl.network.port import Link, LinkChanged, NeighbourChanged
@@ -68,7 +68,7 @@ class Daemon:
         self._reconciler = Reconciler(declaration, dataplane, drained=self._overrides.drained, now=time.monotonic())
         self._reporter = Reporter(self._reconciler, dataplane, self._facts, self._attacher.attachments)
         self._surroundings = surroundings
-        self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered)
+        self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered, on_fault=self._facts.not_probed)
 
     async def bring_up(self, links: Mapping[str, Link], *, claims: Claims) -> None:
         """From adopted tables to a director that forwards and is announced."""
@@ -89,6 +89,7 @@ class Daemon:
         """Make the surroundings fit the declaration and the interfaces that there are."""
         declaration = self._reconciler.declaration
         self._links = links
+        self._facts.warnings = faults_of(declaration, links)
         self._reconciler.nics = {name: NicFacts(ifindex=link.ifindex, mac=link.mac) for name, link in links.items()}
         await self._surroundings.manage_neighbours(declaration, links)
         await self._surroundings.set_probe_paths(declaration, links)
@@ -123,17 +124,14 @@ class Daemon:
                 async with self._changing:
                     await act()
             except LbctlError as error:
-                self._failed(error)
+                self._facts.failed(error)
                 await asyncio.sleep(RETRY_S)
                 there_is_news.set()
 
     async def _reconcile(self) -> None:
         plan = self._reconciler.reconcile(now=time.monotonic())
         self._facts.last_error = None
-        for step in plan.steps:
-            if isinstance(step, SetSlots):
-                name, size = self._reconciler.pool_of(step.pool_id)
-                _log.info("pool %s: %d of %d slots changed hands", name, len(step.at), size)
+        log_steps(plan.steps, self._reconciler)
         self._announce_new()
 
     async def _reconcile_now(self) -> bool:
@@ -141,14 +139,10 @@ class Daemon:
         try:
             await self._reconcile()
         except LbctlError as error:
-            self._failed(error)
+            self._facts.failed(error)
             self._has_news.set()
             return False
         return True
-
-    def _failed(self, error: LbctlError) -> None:
-        self._facts.last_error = error.message
-        _log.error("%s", error)
 
     async def watch_network(self) -> None:
         """Take in neighbours as they change; leave interfaces to another loop, for those take longer."""
@@ -185,7 +179,7 @@ class Daemon:
                 self._reporter.note()
                 await self._sweep()
             except KernelError as error:
-                self._failed(error)
+                self._facts.failed(error)
             self._has_news.set()
             await asyncio.sleep(SWEEP_INTERVAL_S)
 
@@ -201,8 +195,10 @@ class Daemon:
             try:
                 async with self._changing:
                     await self._recheck(self._reconciler.refused_vips.keys() | self._reconciler.unchecked_vips)
+                    if self._attacher.forget_lost():
+                        self._has_link_news.set()
             except LbctlError as error:
-                self._failed(error)
+                self._facts.failed(error)
             self._has_news.set()
 
     async def _recheck(self, vips: Iterable[IPv4Address]) -> None:
@@ -212,6 +208,7 @@ class Daemon:
             self._learn_claims(asked, await self._surroundings.find_duplicates(asked, declaration, self._links))
 
     def _probed(self, label: str, result: ProbeResult) -> None:
+        self._facts.probed(label)
         events = self._reconciler.probed(label, result, now=time.monotonic())
         log_events(label, events)
         self._has_verdicts.set()
@@ -264,7 +261,7 @@ class Daemon:
         """Read the file again. On any fault nothing changes, and the old configuration goes on."""
         async with self._changing:
             try:
-                declaration = load(self._config)
+                declaration = await asyncio.to_thread(load_regular, self._config)
                 links = await self._surroundings.links(declaration)
                 await self._redeclare(declaration, links)
             except LbctlError as error:

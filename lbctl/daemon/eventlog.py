@@ -16,6 +16,8 @@ from lbctl.core.health import (
     DownCauseChanged,
     HealthEvent,
 )
+from lbctl.core.plan import SetBackend, SetSlots, Step
+from lbctl.daemon.reconcile import Reconciler
 
 _log = logging.getLogger("lbctl.events")
 
@@ -25,6 +27,21 @@ def log_events(label: str, events: Iterable[HealthEvent | CapacityEvent]) -> Non
     for event in events:
         level, text = _line(event)
         _log.log(level, "%s %s", label, text)
+
+
+def log_steps(steps: Iterable[Step], reconciler: Reconciler) -> None:
+    """What an operator may want to find again: who got slots, and which MAC a backend has now."""
+    for step in steps:
+        if isinstance(step, SetSlots):
+            name, size = reconciler.pool_of(step.pool_id)
+            _log.info("pool %s: %d of %d slots changed hands", name, len(step.at), size)
+        if isinstance(step, SetBackend) and step.before and step.after and step.before.mac != step.after.mac:
+            name = reconciler.labels.get(step.after.identity, str(step.after.address))
+            _log.info("%s has MAC %s, before %s", name, _mac(step.after.mac), _mac(step.before.mac))
+
+
+def _mac(mac: bytes | None) -> str:
+    return mac.hex(":") if mac else "none"
 
 
 def _line(event: HealthEvent | CapacityEvent) -> tuple[int, str]:  # noqa: PLR0911 (one line a kind)

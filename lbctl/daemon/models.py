@@ -103,6 +103,8 @@ class FlowTableStatus(Model):
 
     live: int
     capacity: int
+    fullest: float
+    """How full the fullest of them is, 0 to 1. A full one takes no more flows: their packets go by hash alone."""
     age_s: float | None
     """Seconds since that sweep, or null before the first."""
 
@@ -123,6 +125,8 @@ class DaemonStatus(Model):
     config: str
     config_error: str | None
     """Why the latest reload was refused; the configuration before it is still in force."""
+    warnings: tuple[str, ...]
+    """What is not as declared around the daemon, and keeps it from doing its work."""
     last_error: str | None
     """The latest failure to carry out a change, if it was not overcome since."""
     generation: int

@@ -30,6 +30,7 @@ _NEEDING_EXPLANATION = (Outcome.TIMEOUT, Outcome.REFUSED, Outcome.UNREACHABLE)
 
 OnProbe = Callable[[str, ProbeResult], None]
 OnAgent = Callable[[str, AgentReport | AgentSilence], None]
+OnFault = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +46,10 @@ class Route:
 class Monitor:
     """The running tasks. ``watch`` may be called again with another declaration: what did not change runs on."""
 
-    def __init__(self, *, on_probe: OnProbe, on_agent: OnAgent) -> None:
+    def __init__(self, *, on_probe: OnProbe, on_agent: OnAgent, on_fault: OnFault) -> None:
         self._on_probe = on_probe
         self._on_agent = on_agent
+        self._on_fault = on_fault
         self._tasks: dict[tuple[str, Backend, Route], list[asyncio.Task[None]]] = {}
 
     def watch(self, declaration: Declaration, routes: Mapping[str, Route]) -> None:
@@ -64,7 +66,11 @@ class Monitor:
 
         async def probe() -> None:
             nonlocal before
-            result = await probe_backend(backend, route, before=before)
+            try:
+                result = await probe_backend(backend, route, before=before)
+            except LbctlError as error:  # the director's own fault: it says nothing of the backend
+                self._on_fault(backend.label, error.message)
+                return
             before = result.outcome
             self._on_probe(backend.label, result)
 
@@ -95,8 +101,8 @@ async def _repeat(action: Callable[[], Awaitable[None]], interval_s: float) -> N
     while True:
         try:
             await action()
-        except LbctlError as error:  # the director's own fault: it says nothing of the backend
-            _log.error("%s", error)
+        except LbctlError as error:  # an agent that cannot be asked counts as silent before long
+            _log.debug("%s", error)
         except Exception:  # a defect of ours must not silently end the watch over a backend
             _log.exception("a probe failed in a way that it should not")
         due = max(due + interval_s, loop.time())

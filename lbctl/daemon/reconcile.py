@@ -148,6 +148,10 @@ class Reconciler:
         nic = self.nics.get(interface) if interface else None
         if nic is None or nic.ifindex != neighbour.ifindex:
             return False
+        if neighbour.mac is not None and not _is_other_station(neighbour.mac, own=nic.mac):
+            neighbour = replace(
+                neighbour, mac=None, usable=False, state="claimed with a MAC that is no other station's"
+            )
         before = self.neighbours.get(neighbour.address)
         self.neighbours[neighbour.address] = neighbour
         if neighbour.usable and neighbour.mac:
@@ -275,6 +279,11 @@ class Reconciler:
 
     def _backend(self, label: str) -> Backend | None:
         return next((backend for backend in self.declaration.backends() if backend.label == label), None)
+
+
+def _is_other_station(mac: bytes, *, own: bytes) -> bool:
+    """Whether frames may be sent there: not broadcast, multicast, zero, or our own."""
+    return not mac[0] & 1 and any(mac) and mac != own
 
 
 def _numbers(kind: str, names: frozenset[Name]) -> frozenset[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from lbctl.core.ids import identity
 from lbctl.core.model import Backend, Interface, Pool, Service
 from lbctl.core.standing import Condition, Standing
 from lbctl.core.tables import BackendRow, ServiceKey
+from lbctl.daemon.facts import Facts
 from lbctl.daemon.models import (
     BackendStatus,
     DaemonStatus,
@@ -31,16 +31,6 @@ from lbctl.daemon.models import (
 from lbctl.daemon.recent import Recent
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.dataplane.port import Attachment, Counters, Dataplane, FlowEntry, Traffic
-
-
-@dataclass(slots=True, kw_only=True)
-class Facts:
-    """What the daemon knows of itself. Times are monotonic seconds."""
-
-    started: float
-    config: Path
-    config_error: str | None = None
-    last_error: str | None = None
 
 
 class Reporter:
@@ -94,6 +84,7 @@ class Reporter:
             uptime_s=round(time.monotonic() - self._facts.started, 3),
             config=str(self._facts.config),
             config_error=self._facts.config_error,
+            warnings=self._facts.warnings,
             last_error=self._facts.last_error,
             generation=self._reconciler.generation,
         )
@@ -101,8 +92,13 @@ class Reporter:
     def _flow_table(self) -> FlowTableStatus:
         sweep, swept_at = self._reconciler.sweep, self._reconciler.swept_at
         if sweep is None or swept_at is None:
-            return FlowTableStatus(live=0, capacity=0, age_s=None)
-        return FlowTableStatus(live=sweep.total, capacity=sweep.capacity, age_s=round(time.monotonic() - swept_at, 3))
+            return FlowTableStatus(live=0, capacity=0, fullest=0.0, age_s=None)
+        return FlowTableStatus(
+            live=sweep.total,
+            capacity=sweep.capacity,
+            fullest=round(sweep.fill, 4),
+            age_s=round(time.monotonic() - swept_at, 3),
+        )
 
     def _interface(self, interface: Interface) -> InterfaceStatus:
         nic = self._reconciler.nics.get(interface.name)
@@ -185,7 +181,7 @@ class Reporter:
             address=backend.address,
             mac=row.mac.hex(":") if row and row.mac else None,
             state=stands.condition.value,
-            reason=stands.reason,
+            reason=self._reason(backend, stands),
             since_s=round(time.monotonic() - member.health.since_s, 3),
             probe_latency_s=result.latency_s if result else None,
             weight=backend.weight,
@@ -200,6 +196,10 @@ class Reporter:
             returned=traffic.returned,
             returned_recently=recent.get(number, 0),
         )
+
+    def _reason(self, backend: Backend, stands: Standing) -> str:
+        fault = self._facts.unprobed.get(backend.label)
+        return f"not probed any more: {fault}; before that: {stands.reason}" if fault else stands.reason
 
     def _row(self, backend: Backend) -> tuple[int, BackendRow | None]:
         wanted = identity(backend_key(backend))

@@ -49,9 +49,9 @@ def open_control_socket(path: Path) -> socket.socket:
             f"another lbctl daemon answers on {path}",
             hint="stop it first, or give this one another --socket and --pins",
         )
-    path.unlink(missing_ok=True)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
+        path.unlink(missing_ok=True)
         before = os.umask(0o777)  # nobody connects before the owner and the mode are right
         try:
             opened.bind(str(path))
@@ -82,8 +82,11 @@ def _make_directory(directory: Path) -> None:
 
 def _is_answered(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
         try:
             probe.connect(str(path))
+        except TimeoutError:
+            return True  # somebody is there, too busy to answer
         except OSError:
             return False
         return True

@@ -136,6 +136,19 @@ def _vips_of(pool: str, declaration: Declaration) -> tuple[IPv4Address, ...]:
     return tuple(dict.fromkeys(service.vip for service in services))
 
 
+def faults_of(declaration: Declaration, links: Mapping[str, Link]) -> tuple[str, ...]:
+    """What is not as declared about the interfaces, a line each."""
+    faults = []
+    for interface in declaration.interfaces:
+        try:
+            _check_address(interface, links[interface.name])
+        except KeyError:
+            faults.append(f"interface {interface.name} does not exist")
+        except NetworkError as error:
+            faults.append(error.message)
+    return tuple(faults)
+
+
 def _check_address(interface: Interface, link: Link) -> None:
     if interface.address in link.addresses:
         return

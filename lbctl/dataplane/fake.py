@@ -110,6 +110,10 @@ class FakeDataplane:
         self.attachments[ifindex] = Attachment(ifindex=ifindex, mode=attached)
         return self.attachments[ifindex]
 
+    def is_attached(self, ifindex: int) -> bool:
+        """As remembered."""
+        return ifindex in self.attachments
+
     def detach_others(self, keep: frozenset[int]) -> None:
         """Forget the interfaces that are not to be kept."""
         self.attachments = {index: found for index, found in self.attachments.items() if index in keep}

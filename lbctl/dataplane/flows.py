@@ -34,8 +34,9 @@ class FlowTables:
         by_backend: dict[int, int] = {}
         by_service: dict[int, int] = {}
         by_vip: dict[IPv4Address, int] = {}
-        expired = 0
+        expired, fill = 0, 0.0
         for name in FLOW_MAPS.values():
+            live_here = 0
             for keys, flows in self._maps[name].batches():
                 ended = sweep.find_ended(flows, now=self._now(), limits=ticks, live=live, generations=generations)
                 # looked at once more each: a client may have come back from the same port meanwhile
@@ -43,8 +44,10 @@ class FlowTables:
                 _add(by_backend, sweep.count_by(flows[~ended]["backend"]))
                 _add(by_service, sweep.count_by(flows[~ended]["service"]))
                 _add(by_vip, sweep.count_by_vip(keys[~ended]))
+                live_here += int((~ended).sum())
+            fill = max(fill, live_here / MAPS[name].max_entries)
         capacity = sum(MAPS[name].max_entries for name in FLOW_MAPS.values())
-        return Sweep(flows=by_backend, services=by_service, vips=by_vip, expired=expired, capacity=capacity)
+        return Sweep(flows=by_backend, services=by_service, vips=by_vip, expired=expired, capacity=capacity, fill=fill)
 
     def entries(self, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""

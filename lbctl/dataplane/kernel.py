@@ -231,6 +231,10 @@ class KernelDataplane:
         """Put the program on an interface, or behind the link that is there already."""
         return self._links.attach(ifindex, mode)
 
+    def is_attached(self, ifindex: int) -> bool:
+        """Whether the program is on an interface."""
+        return self._links.is_attached(ifindex)
+
     def detach_others(self, keep: frozenset[int]) -> None:
         """Take the program off every interface that is not to be kept."""
         self._links.detach_others(keep)

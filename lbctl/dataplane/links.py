@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from lbctl.dataplane.port import AttachedMode, Attachment
 from lbctl.errors import KernelError, LbctlError, SystemRequirementError
 
 _SEPARATOR = "@"
+_LINK_NAME = re.compile(r"link@(\d+)@(native|generic)")
 _INHERITED = "so left by an earlier start; `lbctl detach` before the next start tries native mode again"
 
 
@@ -53,16 +55,14 @@ class Links:
             raise
 
     def _of(self, ifindex: int) -> Iterator[AttachedMode]:
-        """The modes of an interface's links; one whose interface was deleted and made anew is dead, and removed."""
-        for path, index, mode in list(pinned_links(self._pins)):
-            if index != ifindex:
-                continue
-            with bpf.opened_pin(path) as link:
-                is_alive = bpf.link_info(link).ifindex == ifindex
-            if is_alive:
-                yield mode
-            else:
-                path.unlink()
+        """The modes of an interface's live links."""
+        tidy_links(self._pins)
+        return (mode for _, index, mode in pinned_links(self._pins) if index == ifindex)
+
+    def is_attached(self, ifindex: int) -> bool:
+        """Whether a pinned link holds the program on the interface."""
+        tidy_links(self._pins)
+        return any(index == ifindex for _, index, _ in pinned_links(self._pins))
 
     def _create(self, ifindex: int, mode: AttachMode) -> Attachment:
         if mode is AttachMode.GENERIC:
@@ -127,10 +127,23 @@ def _name(ifindex: int) -> str:
 
 
 def pinned_links(pins: Path) -> Iterator[tuple[Path, int, AttachedMode]]:
-    """(pin, ifindex, mode) of every link in a pin directory."""
+    """(pin, ifindex, mode) of every link in a pin directory, as the names say."""
     for path in sorted(pins.glob(loader.LINK_PREFIX + "*")):
-        _, ifindex, mode = path.name.split(_SEPARATOR)
-        yield path, int(ifindex), AttachedMode(mode)
+        name = _LINK_NAME.fullmatch(path.name)
+        if name:
+            yield path, int(name[1]), AttachedMode(name[2])
+
+
+def tidy_links(pins: Path) -> None:
+    """Make the names true: a link whose interface was deleted is dead, and one whose interface was moved to another namespace
+    and back lives on under another index."""
+    for path, named, mode in list(pinned_links(pins)):
+        with bpf.opened_pin(path) as link:
+            ifindex = bpf.link_info(link).ifindex
+        if not ifindex:
+            path.unlink()
+        elif ifindex != named:
+            path.rename(path.with_name(_SEPARATOR.join(("link", str(ifindex), mode.value))))
 
 
 def detach(pins: Path) -> int:

@@ -70,6 +70,8 @@ class Sweep:
     vips: Mapping[IPv4Address, int]
     expired: int
     capacity: int
+    fill: float = 0.0
+    """How full the fullest table is, 0 to 1."""
 
     @property
     def total(self) -> int:
@@ -124,6 +126,10 @@ class Dataplane(Protocol):
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Put the program on an interface, or behind the link that is there already."""
+        ...
+
+    def is_attached(self, ifindex: int) -> bool:
+        """Whether the program is on an interface, as the kernel has it."""
         ...
 
     def detach_others(self, keep: frozenset[int]) -> None:

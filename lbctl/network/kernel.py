@@ -15,7 +15,7 @@ from lbctl.network.events import EventStream
 from lbctl.network.links import read_link, read_links
 from lbctl.network.netlink import Netlink
 from lbctl.network.paths import apply, read_tables, tables_of
-from lbctl.network.port import Link, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
+from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
 from lbctl.network.refusals import explained
 from lbctl.network.watch import NeighbourWatch
 
@@ -152,7 +152,17 @@ class KernelNetwork:
             async for event in events:
                 if isinstance(event, NeighbourChanged) and event.neighbour.state == "deleted":
                     await self._restore(event.neighbour.ifindex, event.neighbour.address)
+                elif isinstance(event, LinkChanged) and event.link is None:
+                    await self._forget(event.ifindex)
                 yield event
+
+    async def _forget(self, ifindex: int) -> None:
+        """The interface is gone, and its watch has nothing to listen to."""
+        self._managed = {(index, address) for index, address in self._managed if index != ifindex}
+        self._links.pop(ifindex, None)
+        watch = self._watches.pop(ifindex, None)
+        if watch is not None:
+            await watch.close()
 
     async def _restore(self, ifindex: int, address: IPv4Address) -> None:
         """Put a managed entry back that the kernel dropped; it takes one on a link that is down, too."""

@@ -12,6 +12,7 @@ from lbctl.errors import LabError
 from lbctl.lab import bpf as xdp
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.topology import Lab, plan_lab
+from lbctl.lab.wait import wait_until
 from tests.netns.director_rig import configuration, directing, line_to, reload, serving, spread, status, wait_state
 
 BRIDGE = "br0"
@@ -124,3 +125,22 @@ def test_director_where_another_xdp_program_is_ends_with_the_interfaces_name(lab
     finally:
         lab.director.ip(f"link set eth0 {there} off")
         pinned.unlink()
+
+
+def test_director_whose_link_pin_was_removed_attaches_again(lab: Lab) -> None:
+    with directing(lab, configuration(*lab.backends)) as daemon, alone(daemon):
+        (pin,) = daemon.pins.glob("link@*")
+        pin.unlink()
+        wait_until(lambda: list(daemon.pins.glob("link@*")), deadline_s=60, what="the program to be attached again")
+        assert "somebody took the program off" in daemon.log.read_text()
+        assert spread(lab.clients[0], 20).keys() == {"backend1", "backend2"}
+
+
+def test_director_whose_interface_was_away_and_has_another_index_adopts_its_link(lab: Lab) -> None:
+    with directing(lab, configuration(*lab.backends)) as daemon, alone(daemon):
+        daemon.stop()
+        (pin,) = daemon.pins.glob("link@*")
+        pin.rename(pin.with_name("link@4000@native"))  # as if the index had been another when it was attached
+        daemon.start()
+        assert [found.name for found in daemon.pins.glob("link@*")] == [pin.name]
+        assert spread(lab.clients[0], 20).keys() == {"backend1", "backend2"}

@@ -106,6 +106,7 @@ def status(**changes: object) -> Status:
             uptime_s=93784.0,
             config="/etc/lbctl/lbctl.yaml",
             config_error="/etc/lbctl/lbctl.yaml:7:5: service pacs: unknown key 'prset'\n  hint: did you mean 'preset'?",
+            warnings=("interface eth0 has no IPv4 address, but the file says 192.0.2.10/24",),
             last_error="writing a map entry: No space left on device",
             generation=42,
         ),
@@ -123,7 +124,7 @@ def status(**changes: object) -> Status:
         "pools": (PoolStatus(name="archives", kind="archive", backends=in_pool),),
         "removed": (backend(Condition.REMOVED, 8, name="archives/pacs8", since_s=None, weight=0),),
         "removed_vips": (IPv4Address("192.0.2.109"),),
-        "flow_table": FlowTableStatus(live=1234, capacity=196608, age_s=3.2),
+        "flow_table": FlowTableStatus(live=1234, capacity=196608, fullest=0.95, age_s=3.2),
         "memory": MemoryStatus(daemon_anonymous=53_600_000, bpf_maps=38_900_000),
         "reasons": {
             "established": ReasonCount(packets=6_900_000, bytes=8_600_000_000, recent_packets=70_000),

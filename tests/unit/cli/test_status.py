@@ -57,9 +57,11 @@ def test_status_begins_with_what_an_operator_must_see_first() -> None:
         "/etc/lbctl/lbctl.yaml:7:5: service pacs: unknown key 'prset'",
         "  hint: did you mean 'preset'?",
         "The latest change failed and is tried again: writing a map entry: No space left on device",
+        "Not as declared: interface eth0 has no IPv4 address, but the file says 192.0.2.10/24",
         "eth0 runs in generic mode, which is slower: the driver says: Operation not supported",
         "loop_backend, 12 packets in the last minute: a backend sends packets back: the VIP is missing on its loopback",
         "unresolved, 1 packet in the last minute: packets for a backend without a known MAC were dropped",
+        "a flow table is 95% full: beyond that, packets go by hash alone",
     ]
 
 
@@ -67,7 +69,8 @@ def test_status_without_trouble_has_no_word_of_it() -> None:
     found = samples.status()
     calm = found.model_copy(
         update={
-            "daemon": found.daemon.model_copy(update={"config_error": None, "last_error": None}),
+            "daemon": found.daemon.model_copy(update={"config_error": None, "last_error": None, "warnings": ()}),
+            "flow_table": found.flow_table.model_copy(update={"fullest": 0.01}),
             "interfaces": (found.interfaces[0].model_copy(update={"mode": "native", "fallback_reason": ""}),),
             "reasons": {name: count.model_copy(update={"recent_packets": 0}) for name, count in found.reasons.items()},
             "removed": (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -160,5 +161,40 @@ def test_reload_that_adds_a_taken_vip_refuses_just_that(stage: Stage) -> None:
         states = {service.vip: service.state for service in stage.daemon.status().services}
         assert states == {VIP: "active", OTHER_VIP: "refused"}
         assert set(stage.dataplane.vips) == {VIP}
+
+    asyncio.run(stage.play(scene))
+
+
+def test_interface_that_lost_the_declared_address_is_told_and_so_are_the_probes_that_cease(stage: Stage) -> None:
+    async def scene() -> None:
+        assert stage.daemon.status().daemon.warnings == ()
+        stage.network.push(LinkChanged(ifindex=LINK.ifindex, link=replace(LINK, addresses=())))
+        await stage.eventually(lambda: "no IPv4 address" in "".join(stage.daemon.status().daemon.warnings))
+        await stage.eventually(
+            lambda: all(
+                backend.reason.startswith("not probed any more: ")
+                for backend in stage.daemon.status().pools[0].backends
+            )
+        )
+
+    asyncio.run(stage.play(scene))
+
+
+def test_program_that_somebody_took_off_is_attached_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lbctl.daemon.daemon.RECHECK_INTERVAL_S", 0.05)
+
+    async def scene() -> None:
+        stage.dataplane.attachments.clear()
+        await stage.eventually(lambda: LINK.ifindex in stage.dataplane.attachments)
+
+    asyncio.run(stage.play(scene))
+
+
+def test_reload_of_a_pipe_is_refused_at_once(stage: Stage) -> None:
+    async def scene() -> None:
+        stage.config.unlink()
+        os.mkfifo(stage.config)
+        with pytest.raises(LbctlError, match="not a regular one"):
+            await stage.daemon.reload()
 
     asyncio.run(stage.play(scene))

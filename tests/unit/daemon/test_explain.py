@@ -115,7 +115,9 @@ def test_monitor_probes_what_is_declared_and_ceases_with_it(listener: socket.soc
     told: list[tuple[str, Outcome]] = []
 
     async def scenario() -> None:
-        monitor = Monitor(on_probe=lambda label, probed: told.append((label, probed.outcome)), on_agent=print)
+        monitor = Monitor(
+            on_probe=lambda label, probed: told.append((label, probed.outcome)), on_agent=print, on_fault=print
+        )
         first, second = server_at(port, interval_s=0.05), replace(server_at(port, interval_s=0.05), name="b")
         here = replace(ROUTE, vips=(REAL,))
         both = replace(declared("a"), pools=(replace(declared("a").pools[0], backends=(first, second)),))

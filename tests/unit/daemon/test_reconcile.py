@@ -11,7 +11,7 @@ from lbctl.core.plan import SetBackend, SetSlots
 from lbctl.core.tables import BackendState
 from lbctl.core.verdict import AgentReport, AgentSilence, AgentWord
 from tests.tables import comparable
-from tests.unit.daemon.rig import HEALTHY, IFINDEX, REFUSED, Rig, declared, neighbour
+from tests.unit.daemon.rig import HEALTHY, IFINDEX, NIC, REFUSED, Rig, declared, neighbour
 
 
 def restarted(rig: Rig, *, drained: frozenset[str] = frozenset()) -> Rig:
@@ -94,6 +94,16 @@ def test_neighbour_of_the_same_address_on_another_interface_is_somebody_else() -
     stranger = replace(neighbour(IPv4Address("192.0.2.11"), mac=bytes.fromhex("0200000000ff")), ifindex=IFINDEX + 1)
     assert not rig.reconciler.neighbour_seen(stranger)
     assert rig.reconcile().is_empty
+
+
+@pytest.mark.parametrize("mac", ["ffffffffffff", "01005e000001", "000000000000", NIC.mac.hex()])
+def test_neighbour_claimed_with_a_mac_that_is_no_other_stations_gets_nothing(mac: str) -> None:
+    rig = Rig(declared("a", "b")).up()
+    before = rig.row("a").mac
+    rig.reconciler.neighbour_seen(neighbour(IPv4Address("192.0.2.11"), mac=bytes.fromhex(mac)))
+    rig.reconcile()
+    assert rig.shares() == {"b": 1}
+    assert rig.row("a").mac == before
 
 
 def test_restart_before_the_neighbours_are_known_declares_nothing_and_forgets_no_mac() -> None:

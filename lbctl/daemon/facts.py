@@ -1,0 +1,38 @@
+"""What the daemon knows of itself, and tells in ``lbctl status``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lbctl.errors import LbctlError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    """``started`` is monotonic seconds. ``unprobed`` says, by label, why a backend cannot be probed: a fault of ours."""
+
+    started: float
+    config: Path
+    config_error: str | None = None
+    last_error: str | None = None
+    warnings: tuple[str, ...] = ()
+    unprobed: dict[str, str] = field(default_factory=dict)
+
+    def failed(self, error: LbctlError) -> None:
+        """A change could not be carried out, and is tried again."""
+        self.last_error = error.message
+        _log.error("%s", error)
+
+    def not_probed(self, label: str, fault: str) -> None:
+        """Logged once, not at each try."""
+        if self.unprobed.get(label) != fault:
+            _log.error("%s is not probed: %s", label, fault)
+        self.unprobed[label] = fault
+
+    def probed(self, label: str) -> None:
+        """A probe of the backend said something of it."""
+        self.unprobed.pop(label, None)
