@@ -9,6 +9,7 @@ set -euo pipefail
 action=$1 prefix=$2 unit=$3
 config=/etc/lbctl/lbctl.yaml
 pins=/sys/fs/bpf/lbctl
+command=/usr/local/bin/lbctl
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022 # people of the group lbctl run the command line from here
 
@@ -19,6 +20,8 @@ reload_systemd() {
 install_lbctl() {
     getent group lbctl >/dev/null || groupadd --system lbctl
     deploy/venv.sh "$prefix" runtime.txt
+    # The command in everybody's PATH, unless somebody has put another there.
+    if [ ! -e "$command" ] || [ -L "$command" ]; then ln -sfn "$prefix/bin/lbctl" "$command"; fi
     install -d "${unit%/*}"
     sed "s|/opt/lbctl/|$prefix/|g" deploy/systemd/lbctl.service | install -m 644 /dev/stdin "$unit"
     if [ ! -e "$config" ]; then
@@ -36,7 +39,7 @@ install_lbctl() {
 print_first_steps() {
     cat <<END
 lbctl is in $prefix. Nothing runs yet. Next:
-  1. edit $config, then: $prefix/bin/lbctl check $config
+  1. edit $config, then: lbctl check $config
   2. start it now and at every boot: systemctl enable --now lbctl
   3. let people use the command line without root: adduser NAME lbctl
 END
@@ -51,6 +54,7 @@ uninstall_lbctl() {
     if [ -d /run/systemd/system ]; then systemctl disable --now --quiet "${unit##*/}" || true; fi
     rm -f "$unit"
     reload_systemd
+    if [ "$(readlink "$command" || true)" = "$prefix/bin/lbctl" ]; then rm -f "$command"; fi
     # Only a directory that `install` made.
     if [ -e "$prefix/lbctl-stamp" ]; then rm -rf "$prefix"; fi
     echo "lbctl is gone. Kept: ${config%/*}, /var/lib/lbctl, the group lbctl."

@@ -8,12 +8,21 @@ import click
 
 from lbctl.config.describe import describe
 from lbctl.config.loader import load
+from lbctl.config.reference import reference
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-def check(file: Path) -> None:
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--reference", "wants_reference", is_flag=True, help="Print every key a file may have (Markdown), and end."
+)
+def check(file: Path | None, wants_reference: bool) -> None:
     """Check the configuration FILE and say what it declares. All mistakes are listed, each with its line and a hint."""
+    if wants_reference:
+        click.echo(reference())
+        return
+    if file is None:
+        raise click.UsageError("name the FILE to check, or ask for the --reference")
     declaration = load(file)
     click.echo("\n".join(describe(declaration)))
     click.echo(f"{file}: good")

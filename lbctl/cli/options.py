@@ -24,6 +24,8 @@ pins_option = click.option(
     "--pins",
     type=click.Path(path_type=Path),
     default=PINS,
+    envvar="LBCTL_PINS",
     show_default=True,
+    show_envvar=True,
     help="Directory on a BPF file system that holds the data plane.",
 )

@@ -76,6 +76,9 @@ def _troubles(found: Status, out: Console) -> None:
         )
     if found.daemon.last_error:
         out.print(Text(f"The latest change failed and is tried again: {found.daemon.last_error}\n", "red"))
+    for service in found.services:
+        if service.state != "active":
+            out.print(Text(f"{service.name} is not served: {service.reason}\n", "red"))
     for warning in found.daemon.warnings:
         out.print(Text(f"Not as declared: {warning}\n", "red"))
     for interface in found.interfaces:
@@ -171,7 +174,7 @@ def _summary(found: Status) -> str:
     forwarded = sum(count.packets for name, count in found.reasons.items() if name in _FORWARDED)
     answered = sum(count.packets for name, count in found.reasons.items() if name in _ANSWERED)
     others = {name: count.packets for name, count in found.reasons.items() if name not in _FORWARDED | _ANSWERED}
-    told = ", ".join(f"{packets} {name}" for name, packets in others.items()) or "nothing else"
+    told = ", ".join(f"{packets} {name}" for name, packets in others.items()) or "none dropped"
     return (
         f"packets: {forwarded} forwarded, {answered} answered (ARP, ping), {told}\n"
         f"flows: {_flows(found.flow_table)}; memory: daemon "

@@ -74,7 +74,7 @@ def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
     if signals.is_drained:
         return Condition.DRAINING, _and_also("drained by an operator", signals)
     if not signals.is_resolved:
-        return Condition.UNRESOLVED, f"no MAC address for {backend.address}: ARP entry is {signals.neighbour}"
+        return Condition.UNRESOLVED, f"{backend.address} does not answer ARP (its entry is {signals.neighbour})"
     if health.status is Status.DOWN:
         return Condition.DOWN, health.reason
     if health.status is Status.UNKNOWN:

@@ -32,6 +32,7 @@ class Announcer:
                 fresh.setdefault(service.interface, []).append(service.vip)
                 self._announced.add(service.vip)
         for interface, vips in fresh.items():
+            _log.info("%s: announcing %s", interface, ", ".join(map(str, vips)))
             self._surroundings.announce(vips, forwarding[interface])
 
     def links_changed(

@@ -91,6 +91,7 @@ async def _serve(
         _log.info("ready")
         done, _ = await asyncio.wait([*loops, serving], return_when=asyncio.FIRST_COMPLETED)
     notify("STOPPING=1")
+    _log.info("stopping; forwarding goes on (`lbctl detach` ends it)")
     await _end(loops, server, serving)
     await daemon.close()
     for task in done:

@@ -39,6 +39,7 @@ SWEEP_INTERVAL_S = 10.0
 RECHECK_INTERVAL_S = 10.0
 RETRY_S = 1.0
 FIRST_VERDICTS_S = 1.0
+LAST_DRAINED = "; warning: nobody in its pool takes new connections now"
 
 
 class Daemon:
@@ -255,7 +256,9 @@ class Daemon:
             self._reconciler.drained = overrides.drained
             if not await self._reconcile_now():
                 return f"{label} will be {word}: it is saved, but the kernel refused for now; lbctl goes on trying"
-        return f"{label} {word}" + (": no new connections, live ones go on" if drained else "")
+        is_last = drained and not self._reconciler.takers(label.partition("/")[0])
+        effect = ": no new connections, live ones go on" if drained else ""
+        return f"{label} {word}{effect}{LAST_DRAINED if is_last else ''}"
 
     async def reload(self) -> str:
         """Read the file again. On any fault nothing changes, and the old configuration goes on."""

@@ -35,6 +35,8 @@ def log_steps(steps: Iterable[Step], reconciler: Reconciler) -> None:
         if isinstance(step, SetSlots):
             name, size = reconciler.pool_of(step.pool_id)
             _log.info("pool %s: %d of %d slots changed hands", name, len(step.at), size)
+            if len(step.at) and not step.after.any():
+                _log.error("pool %s: nobody takes new connections", name)
         if isinstance(step, SetBackend) and step.before and step.after and step.before.mac != step.after.mac:
             name = reconciler.labels.get(step.after.identity, str(step.after.address))
             _log.info("%s has MAC %s, before %s", name, _mac(step.after.mac), _mac(step.before.mac))

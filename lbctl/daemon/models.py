@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+ServiceState = Literal["active", "no backend", "refused", "unchecked", "no interface"]
+
 
 class Model(BaseModel):
     """Base of all models; each field's doc stands beneath it."""
@@ -37,8 +39,9 @@ class ServiceStatus(Count):
     protocol: Literal["tcp", "udp"]
     pool: str
     interface: str
-    state: Literal["active", "refused", "unchecked", "no interface"]
-    """``refused``: another station answers for the VIP. ``unchecked``: its interface was never up, so nobody could be asked."""
+    state: ServiceState
+    """``no backend``: nobody in its pool takes new connections. ``refused``: another station answers for the VIP.
+    ``unchecked``: its interface was never up, so nobody could be asked."""
     reason: str
     new_connections: int
 
@@ -55,7 +58,7 @@ class BackendStatus(Count):
     reason: str
     """One line that says why."""
     since_s: float | None
-    """Seconds since the probes' verdict last changed; null for a removed one."""
+    """Seconds in this state, as far as this daemon knows; null for a removed one."""
     probe_latency_s: float | None
     """The latest probe's own round trip."""
     weight: int

@@ -24,10 +24,11 @@ from lbctl.core.standing import Signals, Standing, standing
 from lbctl.core.tables import Tables, id_of
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.adoption import adopted_health, adopted_percents
+from lbctl.daemon.conditions import Conditions
 from lbctl.dataplane.layout import BACKENDS, INTERFACES, POOLS, SERVICES, SLOTS
 from lbctl.dataplane.port import Dataplane, IdleLimits, Sweep
 from lbctl.errors import KernelError, UsageError
-from lbctl.network.port import Neighbour
+from lbctl.network.port import Neighbour, is_other_station
 
 LIMITS = Limits(backends=BACKENDS, services=SERVICES, pools=POOLS, slots=SLOTS, interfaces=INTERFACES)
 
@@ -68,6 +69,7 @@ class Reconciler:
         self.unchecked_vips: frozenset[IPv4Address] = frozenset()
         self._dataplane = dataplane
         self._macs = {row.address: row.mac for row in self.current.backends.values() if row.mac}
+        self.conditions = Conditions()
         self._retention = Retention()
         self._idle_limits: dict[int, float] = {}
         self._adopt(now)
@@ -148,7 +150,7 @@ class Reconciler:
         nic = self.nics.get(interface) if interface else None
         if nic is None or nic.ifindex != neighbour.ifindex:
             return False
-        if neighbour.mac is not None and not _is_other_station(neighbour.mac, own=nic.mac):
+        if neighbour.mac is not None and not is_other_station(neighbour.mac, own=nic.mac):
             neighbour = replace(
                 neighbour, mac=None, usable=False, state="claimed with a MAC that is no other station's"
             )
@@ -196,14 +198,22 @@ class Reconciler:
             neighbour=neighbour.state if neighbour else "missing",
         )
 
+    def takers(self, pool: str) -> frozenset[str]:
+        """The backends of a pool that take new connections, by label."""
+        standings = self.standings()
+        members = self.declaration.pool(pool).backends
+        return frozenset(backend.label for backend in members if standings[backend.label].weight)
+
     def plan(self, *, now: float) -> tuple[Plan, Tables]:
         """What is to be done, and the tables that this leads to."""
         self._retention.removed(self._removed(), now=now)
         kept = self._retention.kept()
+        standings = self.standings()
+        self.conditions.note(standings, now=now)
         situation = Situation(
             nics=self.nics,
             macs=self._macs,
-            standings=self.standings(),
+            standings=standings,
             refused_vips=frozenset(self.refused_vips) | self.unchecked_vips,
             busy_backends=_numbers("backend", kept),
             busy_services=_numbers("service", kept),
@@ -273,17 +283,14 @@ class Reconciler:
         """`UsageError` naming the nearest one if there is no such backend."""
         labels = [backend.label for backend in self.declaration.backends()]
         if label not in labels:
-            close = difflib.get_close_matches(label, labels, n=1)
-            hint = f"did you mean {close[0]}?" if close else "the backends are: " + ", ".join(labels)
+            if label in self.labels.values():
+                raise UsageError(f"{label} was removed from the file", hint="it takes no new connections any more")
+            close = difflib.get_close_matches(label, labels, n=len(labels), cutoff=0.8)
+            hint = f"did you mean {' or '.join(close)}?" if close else "the backends are: " + ", ".join(labels)
             raise UsageError(f"there is no backend {label}", hint=hint)
 
     def _backend(self, label: str) -> Backend | None:
         return next((backend for backend in self.declaration.backends() if backend.label == label), None)
-
-
-def _is_other_station(mac: bytes, *, own: bytes) -> bool:
-    """Whether frames may be sent there: not broadcast, multicast, zero, or our own."""
-    return not mac[0] & 1 and any(mac) and mac != own
 
 
 def _numbers(kind: str, names: frozenset[Name]) -> frozenset[int]:

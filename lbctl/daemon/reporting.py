@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from lbctl import __version__
 from lbctl.core.desired import backend_key
@@ -25,6 +24,7 @@ from lbctl.daemon.models import (
     MemoryStatus,
     PoolStatus,
     ReasonCount,
+    ServiceState,
     ServiceStatus,
     Status,
 )
@@ -131,7 +131,7 @@ class Reporter:
             new_connections=sum(part.connections for part in traffic),
         )
 
-    def _state_of(self, service: Service) -> tuple[Literal["active", "refused", "unchecked", "no interface"], str]:
+    def _state_of(self, service: Service) -> tuple[ServiceState, str]:
         claimant = self._reconciler.refused_vips.get(service.vip)
         if claimant:
             return "refused", f"{claimant.hex(':')} already answers for {service.vip}"
@@ -139,7 +139,9 @@ class Reporter:
             return "no interface", f"{service.interface} does not exist now"
         if service.vip in self._reconciler.unchecked_vips:
             return "unchecked", f"{service.interface} is down: whether {service.vip} is free could not be asked"
-        return "active", ""
+        if self._reconciler.takers(service.pool):
+            return "active", ""
+        return "no backend", f"nobody in pool {service.pool} takes new connections"
 
     def _pool(
         self, pool: Pool, standings: Mapping[str, Standing], counters: Counters, recent: Mapping[str | int, int]
@@ -175,6 +177,7 @@ class Reporter:
         number, row = self._row(backend)
         member = self._reconciler.members[backend.label]
         traffic = counters.backends.get(number, Traffic())
+        since = self._reconciler.conditions.since(backend.label, otherwise=member.health.since_s)
         result = member.health.last_result
         return BackendStatus(
             name=backend.name,
@@ -182,7 +185,7 @@ class Reporter:
             mac=row.mac.hex(":") if row and row.mac else None,
             state=stands.condition.value,
             reason=self._reason(backend, stands),
-            since_s=round(time.monotonic() - member.health.since_s, 3),
+            since_s=round(time.monotonic() - since, 3),
             probe_latency_s=result.latency_s if result else None,
             weight=backend.weight,
             effective_weight=stands.weight / 100,

@@ -122,7 +122,8 @@ def _environment(lab: LabPlan, node: NodePlan) -> dict[str, str]:
     # Bash reads its start-up files after the environment; they would put their own prompt in this one's place.
     extra = {"PATH": path, "PS1": prompt, "PROMPT_COMMAND": f"PS1={shlex.quote(prompt)}"}
     if node.role is Role.DIRECTOR:
-        extra["LBCTL_SOCKET"] = str(paths_of(lab, node.name).socket)
+        paths = paths_of(lab, node.name)
+        extra |= {"LBCTL_SOCKET": str(paths.socket), "LBCTL_PINS": str(paths.pins)}
     return {**os.environ, **extra}
 
 

@@ -33,6 +33,11 @@ class Neighbour:
     state: str
 
 
+def is_other_station(mac: bytes, *, own: bytes) -> bool:
+    """Whether frames may be sent there: not broadcast, multicast, zero, or our own."""
+    return not mac[0] & 1 and any(mac) and mac != own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourChanged:
     """A neighbour entry was created, changed or deleted (then ``mac`` is ``None`` and ``state`` is ``"deleted"``)."""

@@ -50,7 +50,9 @@ def test_frame_counter_of_an_upload_and_a_download_counts_every_byte(lab: Lab) -
     director.remove_vip(vip)
     assert received == (payload, payload)
     data, answers = traffic.of(Direction.RECEIVED, Kind.CLIENT_DATA), traffic.of(Direction.SENT, Kind.FROM_VIP)
-    assert 0 <= data.octets - 66 * data.frames - payload <= sent_again * 1448  # exactly, if nothing had to be sent again
+    assert (
+        0 <= data.octets - 66 * data.frames - payload <= sent_again * 1448
+    )  # exactly, if nothing had to be sent again
     assert answers.octets > payload
     assert traffic.of(Direction.RECEIVED, Kind.CLIENT_CONTROL).frames == 2  # SYN, FIN
     assert traffic.acknowledgements.octets == 66 * traffic.acknowledgements.frames > 0

@@ -27,7 +27,7 @@ REASONS = {
     Condition.DRAINING: "drained by an operator",
     Condition.REMOVED: "no longer in the file; its connections go on until they end",
     Condition.UNKNOWN: "not probed yet",
-    Condition.UNRESOLVED: "no MAC address for 192.0.2.16: ARP entry is failed",
+    Condition.UNRESOLVED: "192.0.2.16 does not answer ARP (its entry is failed)",
     Condition.DOWN: "VIP not accepted: 192.0.2.17:104 answers at the real address, but not for 192.0.2.100; "
     "put 192.0.2.100 on the backend's loopback",
 }

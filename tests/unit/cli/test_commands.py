@@ -148,7 +148,7 @@ def test_backend_drained_and_enabled_is_told_in_words(tmp_path: Path) -> None:
     with served(daemon_on_fakes(tmp_path), tmp_path / "sock") as path:
         said = [run(word, "p/a", "--socket", path) for word in ("drain", "drain", "enable", "enable")]
     assert [ended.out for ended in said] == [
-        "p/a drained: no new connections, live ones go on\n",
+        "p/a drained: no new connections, live ones go on; warning: nobody in its pool takes new connections now\n",
         "p/a was drained already\n",
         "p/a enabled\n",
         "p/a was enabled already\n",

@@ -57,6 +57,7 @@ def test_status_begins_with_what_an_operator_must_see_first() -> None:
         "/etc/lbctl/lbctl.yaml:7:5: service pacs: unknown key 'prset'",
         "  hint: did you mean 'preset'?",
         "The latest change failed and is tried again: writing a map entry: No space left on device",
+        "worklist is not served: 02:00:c0:00:02:63 already answers for 192.0.2.101",
         "Not as declared: interface eth0 has no IPv4 address, but the file says 192.0.2.10/24",
         "eth0 runs in generic mode, which is slower: the driver says: Operation not supported",
         "loop_backend, 12 packets in the last minute: a backend sends packets back: the VIP is missing on its loopback",
@@ -73,6 +74,7 @@ def test_status_without_trouble_has_no_word_of_it() -> None:
             "flow_table": found.flow_table.model_copy(update={"fullest": 0.01}),
             "interfaces": (found.interfaces[0].model_copy(update={"mode": "native", "fallback_reason": ""}),),
             "reasons": {name: count.model_copy(update={"recent_packets": 0}) for name, count in found.reasons.items()},
+            "services": found.services[:1],
             "removed": (),
             "removed_vips": (),
         }

@@ -69,11 +69,11 @@ ROWS = {
     "unknown": (signals(UNKNOWN), Condition.UNKNOWN, BackendState.DRAINING, 0, "not probed yet"),
     "unresolved": (
         signals(neighbour="failed"), Condition.UNRESOLVED, BackendState.DOWN, 0,
-        "no MAC address for 192.0.2.11: ARP entry is failed",
+        "192.0.2.11 does not answer ARP (its entry is failed)",
     ),
     "unresolved and down": (
         signals(DOWN, neighbour="failed"), Condition.UNRESOLVED, BackendState.DOWN, 0,
-        "no MAC address for 192.0.2.11: ARP entry is failed",
+        "192.0.2.11 does not answer ARP (its entry is failed)",
     ),
     "down": (signals(DOWN), Condition.DOWN, BackendState.DOWN, 0, "connection refused"),
     "down, and its agent says drain": (

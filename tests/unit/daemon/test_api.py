@@ -84,7 +84,10 @@ def test_drain_takes_effect_is_stored_and_logged_with_its_author(
     assert json.loads((tmp_path / "state" / "overrides.json").read_text()) == {"drained": ["p/a"]}
     assert [row.state for row in daemon.status().pools[0].backends] == ["draining", "unresolved"]
     author = f"by {pwd.getpwuid(os.getuid()).pw_name} (pid {os.getpid()})"
-    assert f"p/a drained: no new connections, live ones go on, {author}" in caplog.text
+    assert (
+        f"p/a drained: no new connections, live ones go on; warning: nobody in its pool takes new connections now, {author}"
+        in caplog.text
+    )
     again = Done.model_validate_json(ask(path, "POST", "/v1/backends/p/a/drain")[1])
     assert again.message == "p/a was drained already"
     assert ask(path, "POST", "/v1/backends/p/a/enable")[0] == 200

@@ -159,7 +159,7 @@ def test_reload_that_adds_a_taken_vip_refuses_just_that(stage: Stage) -> None:
         stage.config.write_text(file("a", "b", vips=(VIP, OTHER_VIP)))
         await stage.daemon.reload()
         states = {service.vip: service.state for service in stage.daemon.status().services}
-        assert states == {VIP: "active", OTHER_VIP: "refused"}
+        assert states == {VIP: "no backend", OTHER_VIP: "refused"}  # nobody listens here
         assert set(stage.dataplane.vips) == {VIP}
 
     asyncio.run(stage.play(scene))

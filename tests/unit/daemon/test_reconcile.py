@@ -195,7 +195,7 @@ def test_neighbour_that_failed_keeps_its_mac_and_loses_its_slots() -> None:
     assert rig.reconciler.neighbour_seen(neighbour(rig.row("a").address, state="failed"))
     rig.reconcile()
     assert (rig.shares(), rig.row("a").mac) == ({"b": 1}, mac)
-    assert rig.reconciler.standings()["p/a"].reason == "no MAC address for 192.0.2.11: ARP entry is failed"
+    assert rig.reconciler.standings()["p/a"].reason == "192.0.2.11 does not answer ARP (its entry is failed)"
 
 
 def test_neighbour_of_nobody_is_no_matter() -> None:

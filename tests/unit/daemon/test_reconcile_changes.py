@@ -9,7 +9,7 @@ from lbctl.core.plan import SetVip, Step
 from lbctl.core.retention import HANDSHAKE_S
 from lbctl.core.tables import BackendState
 from lbctl.dataplane.fake import FakeDataplane
-from lbctl.errors import KernelError
+from lbctl.errors import KernelError, UsageError
 from tests.tables import comparable, dangers
 from tests.unit.daemon.rig import HEALTHY, OTHER_VIP, REFUSED, VIP, Rig, declared
 
@@ -192,3 +192,28 @@ def test_declared_change_that_did_not_take_effect_is_noticed_and_repaired() -> N
         rig.reconcile()
     rig.reconcile()
     assert dataplane.vips == {VIP: 2}
+
+
+def test_pool_without_anybody_who_takes_connections_is_told_by_its_takers() -> None:
+    rig = Rig(declared("a", "b")).up()
+    assert rig.reconciler.takers("p") == {"p/a", "p/b"}
+    rig.reconciler.drained = frozenset({"p/a", "p/b"})
+    rig.reconcile()
+    assert rig.reconciler.takers("p") == frozenset()
+
+
+def test_condition_is_dated_from_its_own_beginning() -> None:
+    rig = Rig(declared("a", "b")).up()
+    rig.now += 100
+    rig.reconciler.drained = frozenset({"p/a"})
+    rig.reconcile()
+    rig.now += 5
+    rig.reconcile()
+    assert rig.reconciler.conditions.since("p/a", otherwise=0.0) == rig.now - 5
+
+
+def test_backend_that_was_removed_is_not_mistaken_for_another() -> None:
+    rig = Rig(declared("a", "b")).up()
+    rig.reconciler.declare(declared("b"), now=rig.now)
+    with pytest.raises(UsageError, match="p/a was removed from the file"):
+        rig.reconciler.require_backend("p/a")
