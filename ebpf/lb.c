@@ -11,12 +11,15 @@
 #include <linux/udp.h>
 
 #include "arp.h"
+#include "budget.h"
 #include "flow.h"
-#include "half_open.h"
+#include "fragment.h"
 #include "hash.h"
 #include "icmp.h"
 #include "maps.h"
 #include "packet.h"
+#include "recent.h"
+#include "refuse.h"
 #include "rewrite.h"
 #include "select.h"
 #include "stats.h"
@@ -84,9 +87,13 @@ static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct t
 
 	if (!is_handshake && !choose_by_slot(c))
 		return LB_NO_BACKEND;
+	if (tcp->rst) /* a last packet: there is nothing to enter */
+		return LB_UNTRACKED;
+	if (!is_handshake && !take_token(c->service, PICK_UPS_A_SECOND))
+		return LB_OVER_BUDGET;
 	flow = new_flow(c);
 	follow_tcp_state(&flow, tcp); /* a FIN in mid-stream leaves little to come */
-	if (tcp->rst || !enter_flow(c, &flow, stale))
+	if (!enter_flow(c, &flow, stale))
 		return LB_UNTRACKED;
 	if (!is_handshake)
 		return LB_PICKED_UP;
@@ -162,16 +169,37 @@ static __always_inline enum lb_reason forward(const struct packet *pkt, const st
 	return reason;
 }
 
-static __always_inline enum lb_reason answer_icmp(const struct packet *pkt, struct iphdr *ip)
+/* An error about a packet of a backend's goes to that backend: the client's path to it is what the error is about. */
+static __always_inline enum lb_reason follow_error(const struct packet *pkt, const struct iphdr *ip,
+						   const struct icmp_header *icmp, struct choice *c)
+{
+	u8 protocol = parse_quoted_flow(pkt, ip, icmp, &c->key);
+	struct flow *flow = NULL;
+
+	if (protocol == IPPROTO_TCP)
+		flow = lb_flows_tcp4.lookup(&c->key);
+	else if (protocol == IPPROTO_UDP)
+		flow = lb_flows_udp4.lookup(&c->key);
+	if (flow && choose_by_flow(c, flow))
+		return LB_ICMP_ERROR;
+	if (protocol == IPPROTO_TCP && find_service(c, protocol) && choose_by_half_open(c))
+		return LB_ICMP_ERROR;
+	return LB_ICMP_UNKNOWN;
+}
+
+static __always_inline enum lb_reason balance_icmp(const struct packet *pkt, struct iphdr *ip, struct choice *c)
 {
 	struct icmp_header *icmp = parse_transport(pkt, ip, sizeof(*icmp));
 	struct vip *vip = lb_vips.lookup(&ip->daddr);
 
 	if (!icmp)
 		return LB_MALFORMED;
-	if (icmp->type != ICMP_ECHO_REQUEST || !vip || vip->ifindex != pkt->ifindex)
-		return LB_ICMP_OTHER;
+	if (is_icmp_error(icmp->type))
+		return follow_error(pkt, ip, icmp, c);
+	if (icmp->type != ICMP_ECHO_REQUEST || !vip || vip->ifindex != pkt->ifindex || is_first_fragment(ip))
+		return LB_ICMP_UNKNOWN;
 	write_echo_reply(pkt, ip, icmp);
+	c->backend = NULL;
 	return LB_PING_REPLY;
 }
 
@@ -186,9 +214,19 @@ static __always_inline enum lb_reason admit(const struct packet *pkt, const stru
 		return LB_LOOP_OWN;
 	if (mac_at(pkt->eth->h_dest) != own->mac)
 		return LB_OTHER_MAC;
-	if (!is_sane_ipv4(ip))
-		return LB_MALFORMED;
-	return is_fragment(ip) ? LB_FRAGMENT : LB_ADMITTED;
+	return is_sane_ipv4(ip) ? LB_ADMITTED : LB_MALFORMED;
+}
+
+/* Which way a packet for a VIP is to go: the backend is in `c`, if it is to go to one. */
+static __always_inline enum lb_reason choose(const struct packet *pkt, struct iphdr *ip, struct choice *c)
+{
+	if (is_later_fragment(ip))
+		return choose_by_fragment(c, ip) ? LB_FRAGMENT : LB_LOST_FRAGMENT;
+	if (ip->protocol == IPPROTO_TCP)
+		return balance_tcp(pkt, ip, c);
+	if (ip->protocol == IPPROTO_UDP)
+		return balance_udp(pkt, ip, c);
+	return ip->protocol == IPPROTO_ICMP ? balance_icmp(pkt, ip, c) : LB_NO_SERVICE;
 }
 
 static __always_inline enum lb_reason balance_vip(const struct packet *pkt, struct iphdr *ip)
@@ -198,16 +236,26 @@ static __always_inline enum lb_reason balance_vip(const struct packet *pkt, stru
 
 	if (reason != LB_ADMITTED)
 		return reason;
-	if (ip->protocol == IPPROTO_TCP)
-		reason = balance_tcp(pkt, ip, &c);
-	else if (ip->protocol == IPPROTO_UDP)
-		reason = balance_udp(pkt, ip, &c);
-	else
-		return ip->protocol == IPPROTO_ICMP ? answer_icmp(pkt, ip) : LB_NO_SERVICE;
-	return verdict_of(reason) == XDP_TX && c.backend ? forward(pkt, ip, &c, reason) : reason;
+	reason = choose(pkt, ip, &c);
+	if (verdict_of(reason) != XDP_TX || !c.backend)
+		return reason;
+	if (is_first_fragment(ip))
+		remember_fragment(ip, c.ref);
+	return forward(pkt, ip, &c, reason);
 }
 
-static __always_inline enum lb_reason balance_ipv4(const struct packet *pkt, u32 *bytes)
+/* The filter lets a foreign address in thousands through: only a VIP's packet may be dropped, or refused. */
+static __always_inline enum lb_reason dispose(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip,
+					      enum lb_reason reason)
+{
+	if (!is_vip(ip->daddr))
+		return LB_NOT_VIP;
+	if (reason == LB_NO_SERVICE && take_token(ANSWERS, ANSWERS_A_SECOND) && answer_wrong_port(ctx, pkt, ip))
+		return LB_WRONG_PORT;
+	return reason;
+}
+
+static __always_inline enum lb_reason balance_ipv4(struct xdp_md *ctx, const struct packet *pkt, u32 *bytes)
 {
 	struct iphdr *ip = parse_ipv4(pkt);
 	enum lb_reason reason;
@@ -216,10 +264,7 @@ static __always_inline enum lb_reason balance_ipv4(const struct packet *pkt, u32
 		return LB_NOT_VIP;
 	*bytes = from_be16(ip->tot_len);
 	reason = balance_vip(pkt, ip);
-	/* The filter lets a foreign address in thousands through: only a VIP's packet may be dropped. */
-	if (reason >= LB_FIRST_DROP && !is_vip(ip->daddr))
-		return LB_NOT_VIP;
-	return reason;
+	return reason < LB_FIRST_DROP ? reason : dispose(ctx, pkt, ip, reason);
 }
 
 static __always_inline enum lb_reason answer_arp(const struct packet *pkt)
@@ -249,7 +294,7 @@ static __always_inline enum lb_reason balance(struct xdp_md *ctx, u32 *bytes)
 	if (!pkt.eth)
 		return LB_NOT_VIP;
 	if (pkt.eth->h_proto == be16(ETH_P_IP))
-		return balance_ipv4(&pkt, bytes);
+		return balance_ipv4(ctx, &pkt, bytes);
 	if (pkt.eth->h_proto == be16(ETH_P_ARP))
 		return answer_arp(&pkt);
 	return LB_NOT_VIP;

@@ -33,8 +33,14 @@ BPF_F_TABLE("array", u32, u32, lb_slots, 1, MMAPABLE);
 /* The real servers by id. */
 BPF_F_TABLE("array", u32, struct backend, lb_backends, 1, MMAPABLE);
 
-/* Connections between SYN and first ACK, direct-mapped, one word each (see half_open.h): a flood overwrites, never grows. */
+/* Connections between SYN and first ACK, direct-mapped, one word each (see recent.h): a flood overwrites, never grows. */
 BPF_F_TABLE("array", u32, u64, lb_half_opens, 1, 0);
+
+/* Which way the first fragment of a datagram went, direct-mapped, one word each as in lb_half_opens. */
+BPF_F_TABLE("array", u32, u64, lb_fragments, 1, 0);
+
+/* Tokens against floods, by service id. */
+BPF_F_TABLE("percpu_array", u32, struct budget, lb_budgets, 1, 0);
 
 /* Live TCP connections. Plain hash, not LRU: full is refused and told, a quiet association is never evicted. */
 BPF_F_TABLE("hash", struct flow_key4, struct flow, lb_flows_tcp4, 1, 0);

@@ -8,9 +8,6 @@
 
 #include "types.h"
 
-#define IP_MORE_FRAGMENTS 0x2000
-#define IP_FRAGMENT_OFFSET 0x1fff
-
 struct packet {
 	struct ethhdr *eth;
 	void *end;
@@ -47,11 +44,6 @@ static __always_inline struct iphdr *parse_ipv4(const struct packet *pkt)
 static __always_inline bool is_sane_ipv4(const struct iphdr *ip)
 {
 	return ip->version == 4 && ip->ihl >= 5 && from_be16(ip->tot_len) >= ip->ihl * 4;
-}
-
-static __always_inline bool is_fragment(const struct iphdr *ip)
-{
-	return ip->frag_off & be16(IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET);
 }
 
 /* Behind the IPv4 options, `size` bytes of transport header. */

@@ -3,9 +3,9 @@
 #ifndef LB_SELECT_H
 #define LB_SELECT_H
 
-#include "half_open.h"
 #include "hash.h"
 #include "maps.h"
+#include "recent.h"
 
 /* A connection on its way to a backend: each step fills in what it finds. */
 struct choice {
@@ -31,6 +31,14 @@ static __always_inline struct backend *backend_of(backend_ref ref)
 	return backend && is_live(backend, ref) ? backend : NULL;
 }
 
+static __always_inline u64 hash_of(const struct flow_key4 *key)
+{
+	u32 first = 0;
+	struct globals *globals = lb_globals.lookup(&first);
+
+	return hash_flow(key, globals ? globals->seed : 0);
+}
+
 static __always_inline struct service *service_of(u64 key)
 {
 	u32 home = hash_service(key);
@@ -51,14 +59,12 @@ static __always_inline bool find_service(struct choice *c, u8 protocol)
 {
 	u64 key = (u64)protocol << 48 | (u64)c->key.vip_port << 32 | c->key.vip;
 	struct service *service = service_of(key);
-	u32 first = 0;
-	struct globals *globals = lb_globals.lookup(&first);
 
-	if (!service || !globals)
+	if (!service)
 		return false;
 	c->service = service->id;
 	c->pool = service->pool;
-	c->hash = hash_flow(&c->key, globals->seed);
+	c->hash = hash_of(&c->key);
 	return true;
 }
 
@@ -96,17 +102,11 @@ static __always_inline bool choose_by_half_open(struct choice *c)
 {
 	u32 index = (u32)c->hash & (LB_HALF_OPENS - 1);
 	u64 *entry = lb_half_opens.lookup(&index);
-	u8 generation = 0;
-	u32 id;
 
 	if (!entry)
 		return false;
-	id = half_open_backend(*(volatile u64 *)entry, c->hash, &generation);
-	c->backend = id ? lb_backends.lookup(&id) : NULL;
-	if (!c->backend || (u8)(c->backend->link >> 48) != generation)
-		return false;
-	c->ref = (u32)(c->backend->link >> 48) << 16 | id;
-	return c->backend->state != LB_BACKEND_ABSENT;
+	c->backend = recent_backend(*(volatile u64 *)entry, c->hash, &c->ref);
+	return c->backend != NULL;
 }
 
 /* A handshake that is complete is no longer half open: the flow knows the backend from now on. */
@@ -125,7 +125,7 @@ static __always_inline void remember_half_open(const struct choice *c)
 	u64 *entry = lb_half_opens.lookup(&index);
 
 	if (entry)
-		*(volatile u64 *)entry = half_open_entry(c->hash, c->ref);
+		*(volatile u64 *)entry = recent_entry(c->hash, c->ref);
 }
 
 #endif

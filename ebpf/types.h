@@ -93,9 +93,18 @@ struct backend_stats {
 	u64 returned; /* packets that the backend sent back to us instead of accepting them */
 };
 
+/* Tokens of one CPU: what a flood must not have more of. Row 0 of lb_budgets is for what we generate, the others are by
+ * service id for connections picked up in mid-stream. */
+struct budget {
+	u32 tokens;
+	u32 refilled; /* jiffies, low 32 bits */
+};
+
 struct globals {
 	u64 seed;       /* of the flow hash: a secret, so that nobody can aim at a slot or at a half-open entry */
 	u64 generation; /* of the last complete write by the daemon */
+	u32 hz;         /* jiffies a second, measured by the daemon; 0: not yet */
+	u32 pad;
 };
 
 /* One value for each way a packet can leave. Their names, in lower case without the prefix, are the names in
@@ -111,20 +120,24 @@ enum lb_reason {
 	LB_REUSED_PORT = 5, /* a new connection from the ports of an earlier one */
 	LB_PICKED_UP = 6,   /* in mid-stream without a flow: chosen by hash and entered */
 	LB_UNTRACKED = 7,   /* chosen by hash and not entered: flow table full, or a last packet */
-	LB_UDP_ESTABLISHED = 8,
-	LB_UDP_NEW = 9,
-	LB_ARP_REPLY = 10,
-	LB_PING_REPLY = 11,
+	LB_OVER_BUDGET = 8, /* chosen by hash and not entered: too many in mid-stream at once */
+	LB_UDP_ESTABLISHED = 9,
+	LB_UDP_NEW = 10,
+	LB_FRAGMENT = 11,   /* went after its first fragment */
+	LB_ICMP_ERROR = 12, /* went to the backend whose packet it quotes */
+	LB_ARP_REPLY = 13,
+	LB_PING_REPLY = 14,
+	LB_WRONG_PORT = 15, /* a VIP, but no service on this port: refused by TCP RST or ICMP port unreachable */
 	/* dropped */
-	LB_NO_SERVICE = 12,   /* a VIP, but no service on this port */
-	LB_NO_BACKEND = 13,   /* the pool has nobody who takes new connections */
-	LB_UNRESOLVED = 14,   /* the backend's MAC was never confirmed */
-	LB_LOOP_OWN = 15,     /* our own frame or probe came back */
-	LB_LOOP_BACKEND = 16, /* the chosen backend sent the packet back: the VIP is not on its loopback */
-	LB_FRAGMENT = 17,
-	LB_MALFORMED = 18,
-	LB_ICMP_OTHER = 19,
-	LB_REASONS = 20,
+	LB_NO_SERVICE = 16,    /* as wrong_port, but too many at once; or another protocol than TCP, UDP, ICMP */
+	LB_NO_BACKEND = 17,    /* the pool has nobody who takes new connections */
+	LB_UNRESOLVED = 18,    /* the backend's MAC was never confirmed */
+	LB_LOOP_OWN = 19,      /* our own frame or probe came back */
+	LB_LOOP_BACKEND = 20,  /* the chosen backend sent the packet back: the VIP is not on its loopback */
+	LB_LOST_FRAGMENT = 21, /* its first fragment did not come by, or too long ago */
+	LB_MALFORMED = 22,
+	LB_ICMP_UNKNOWN = 23, /* an ICMP message that is no ping and quotes no connection of ours */
+	LB_REASONS = 24,
 	LB_ADMITTED = LB_REASONS, /* not a way to leave: go on */
 };
 
@@ -135,6 +148,7 @@ enum lb_reason {
 #define LB_SERVICES 32768    /* power of two: rows of lb_services */
 #define LB_SERVICE_PROBES 8  /* a service stands in one of this many rows from its hash on */
 #define LB_HALF_OPENS 65536  /* power of two: rows of lb_half_opens */
+#define LB_FRAGMENTS 16384   /* power of two: rows of lb_fragments */
 #define LB_FILTER_WORDS 1024 /* power of two: 64-bit words of lb_vip_filter */
 
 _Static_assert(sizeof(struct backend) == 24, "struct backend");
@@ -143,6 +157,8 @@ _Static_assert(sizeof(struct service) == 16, "struct service");
 _Static_assert(sizeof(struct interface) == 16, "struct interface");
 _Static_assert(sizeof(struct flow_key4) == 16, "struct flow_key4");
 _Static_assert(sizeof(struct flow) == 16, "struct flow");
+_Static_assert(sizeof(struct globals) == 24, "struct globals");
+_Static_assert(sizeof(struct budget) == 8, "struct budget");
 _Static_assert(sizeof(struct service_stats) == 24, "struct service_stats");
 _Static_assert(sizeof(struct backend_stats) == 32, "struct backend_stats");
 

@@ -24,16 +24,21 @@ _COLOURS = {
     "unknown": "dim",
 }
 _FORWARDED = frozenset(
-    ("established", "first_ack", "syn", "reused_port", "picked_up", "untracked", "udp_established", "udp_new")
+    (
+        *("established", "first_ack", "syn", "reused_port", "picked_up", "untracked", "over_budget"),
+        *("udp_established", "udp_new", "fragment", "icmp_error"),
+    )
 )
 NEARLY_FULL = 0.9
-_ANSWERED = frozenset(("arp_reply", "ping_reply"))
+_ANSWERED = frozenset(("arp_reply", "ping_reply", "wrong_port"))
 _ALARMS = {
     "loop_backend": "a backend sends packets back: the VIP is missing on its loopback",
     "loop_own": "our own packets come back: a loop, or a backend without the VIP that forwards",
     "unresolved": "packets for a backend without a known MAC were dropped",
     "no_backend": "packets for a pool without an available backend were dropped",
     "untracked": "packets were forwarded without a flow entry: the flow table was full, or a last packet came late",
+    "over_budget": "connections were picked up in mid-stream faster than allowed: forwarded, but not remembered (a flood?)",
+    "lost_fragment": "fragments were dropped, for the first one of their datagram had not come by",
 }
 
 
@@ -176,7 +181,7 @@ def _summary(found: Status) -> str:
     others = {name: count.packets for name, count in found.reasons.items() if name not in _FORWARDED | _ANSWERED}
     told = ", ".join(f"{packets} {name}" for name, packets in others.items()) or "none dropped"
     return (
-        f"packets: {forwarded} forwarded, {answered} answered (ARP, ping), {told}\n"
+        f"packets: {forwarded} forwarded, {answered} answered (ARP, ping, refusals), {told}\n"
         f"flows: {_flows(found.flow_table)}; memory: daemon "
         f"{amount(found.memory.daemon_anonymous)}, BPF maps {amount(found.memory.bpf_maps)}\n"
         f"lbctl {found.daemon.version}, process {found.daemon.pid}, up {duration(found.daemon.uptime_s)}, "

@@ -54,7 +54,13 @@ def compile_source(shim: str, source: str, defines: list[str]) -> Any:
 
     text = "\n".join(flatten(source, set()))
     triple = f"/usr/include/{platform.machine()}-linux-gnu"
-    flags = ["-isystem", "/usr/include", "-isystem", triple, "-Wall", "-Werror", "-Wno-unused-function", *defines]
+    strict = [
+        "-Wall",
+        "-Werror",
+        "-Wno-unused-function",
+        "-fno-strict-aliasing",
+    ]  # headers are also summed as 16-bit words
+    flags = ["-isystem", "/usr/include", "-isystem", triple, *strict, *defines]
     return BPF(text=text, cflags=flags)
 
 

@@ -163,9 +163,9 @@ class KernelDataplane:
 
     def sow(self, seed: int) -> None:
         """Give the flow hash its secret, unless flows were placed by another already."""
-        found, generation = self._globals()
+        found, generation, hz = self._globals()
         if not found and not generation:
-            self._hashes["lb_globals"].set(0, (seed, 0))
+            self._hashes["lb_globals"].set(0, (seed, 0, hz, 0))
 
     def generation(self) -> int:
         """How many complete writes there were since the maps were made, by this daemon and those before it."""
@@ -173,13 +173,16 @@ class KernelDataplane:
 
     def seal(self) -> int:
         """Count one complete write; returns the new generation number."""
-        seed, generation = self._globals()
-        self._hashes["lb_globals"].set(0, (seed, generation + 1))
+        seed, generation, hz = self._globals()
+        hz = vars(self).get("hz", hz)  # once it is measured: measuring takes a while
+        self._hashes["lb_globals"].set(0, (seed, generation + 1, hz, 0))
         return generation + 1
 
-    def _globals(self) -> tuple[int, int]:
+    def _globals(self) -> tuple[int, int, int]:
+        """(seed, generation, hz)."""
         found = self._hashes["lb_globals"].get(0)
-        return (int(found[0]["seed"]), int(found[0]["generation"])) if found is not None else (0, 0)
+        row = found[0] if found is not None else {"seed": 0, "generation": 0, "hz": 0}
+        return int(row["seed"]), int(row["generation"]), int(row["hz"])
 
     # Counters and flows ----------------------------------------------------------------------------------------------
 

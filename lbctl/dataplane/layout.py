@@ -18,6 +18,7 @@ from lbctl.errors import LayoutError
 
 INTERFACES = 256
 HALF_OPENS = 65_536
+FRAGMENTS = 16_384
 FILTER_WORDS = 1_024
 VIPS = 4_096
 SERVICES = 4_096
@@ -50,18 +51,22 @@ class Reason(IntEnum):
     REUSED_PORT = 5
     PICKED_UP = 6
     UNTRACKED = 7
-    UDP_ESTABLISHED = 8
-    UDP_NEW = 9
-    ARP_REPLY = 10
-    PING_REPLY = 11
-    NO_SERVICE = 12
-    NO_BACKEND = 13
-    UNRESOLVED = 14
-    LOOP_OWN = 15
-    LOOP_BACKEND = 16
-    FRAGMENT = 17
-    MALFORMED = 18
-    ICMP_OTHER = 19
+    OVER_BUDGET = 8
+    UDP_ESTABLISHED = 9
+    UDP_NEW = 10
+    FRAGMENT = 11
+    ICMP_ERROR = 12
+    ARP_REPLY = 13
+    PING_REPLY = 14
+    WRONG_PORT = 15
+    NO_SERVICE = 16
+    NO_BACKEND = 17
+    UNRESOLVED = 18
+    LOOP_OWN = 19
+    LOOP_BACKEND = 20
+    LOST_FRAGMENT = 21
+    MALFORMED = 22
+    ICMP_UNKNOWN = 23
 
 
 class MapType(IntEnum):
@@ -83,7 +88,8 @@ def struct(*fields: tuple[str, str] | tuple[str, str, int]) -> np.dtype[Any]:
 
 INDEX = np.dtype("<u4")
 WORD = np.dtype("<u8")
-GLOBALS = struct(("seed", "<u8"), ("generation", "<u8"))
+GLOBALS = struct(("seed", "<u8"), ("generation", "<u8"), ("hz", "<u4"), ("pad", "<u4"))
+BUDGET = struct(("tokens", "<u4"), ("refilled", "<u4"))
 INTERFACE = struct(("mac", "<u8"), ("ifindex", "<u4"), ("address", ">u4"))
 VIP_KEY = np.dtype(">u4")
 VIP = struct(("ifindex", "<u4"))
@@ -137,6 +143,8 @@ MAPS: Mapping[str, MapSpec] = {
     "lb_slots": _array(INDEX, SLOTS, flags=MMAPABLE),
     "lb_backends": _array(BACKEND, BACKENDS, flags=MMAPABLE),
     "lb_half_opens": _array(WORD, HALF_OPENS),
+    "lb_fragments": _array(WORD, FRAGMENTS),
+    "lb_budgets": _per_cpu(BUDGET, SERVICES),
     "lb_flows_tcp4": _hash(FLOW_KEY4, FLOW, FLOWS_TCP4),
     "lb_flows_udp4": _hash(FLOW_KEY4, FLOW, FLOWS_UDP4),
     "lb_reasons": _per_cpu(COUNTER, len(Reason)),

@@ -24,7 +24,7 @@ from lbctl.dataplane.layout import FLOW, FLOW_KEY4, HALF_OPENS, Reason
 from lbctl.dataplane.objectfile import compile_source
 from tests.bench import controller
 from tests.bench.paths import CLIENT, PATHS, PORT, SYN, UDP_PORT, VIP, Path
-from tests.packets.oracle import hash_flow
+from tests.packets.hashes import hash_flow
 from tests.packets.rig import Rig, backend_row, rig_of, tables
 
 BARE = "bench_bare"
@@ -83,7 +83,7 @@ def time_path(rig: Rig, path: Path, client: IPv4Address) -> int:
 def one_round(rig: Rig, path: Path, client: IPv4Address) -> Sample:
     """Bare, then the path, from the state that the path needs."""
     if path.reason is Reason.FIRST_ACK:
-        rig.clear_flows()
+        rig.forget()
         handshake = Path(
             name=path.name, protocol="tcp", reason=Reason.SYN, flags=SYN, port_step=1, repeats=path.repeats
         )
@@ -102,7 +102,7 @@ def measure(rig: Rig, paths: Sequence[Path], rounds: int) -> dict[str, list[Samp
             if path.reason is Reason.FIRST_ACK:
                 client = handshakes
             elif path.reason is Reason.SYN:
-                rig.clear_flows()
+                rig.forget()
             elif path.flows:
                 enter_flows(rig, path, client)
             samples[path.name].append(one_round(rig, path, client))

@@ -29,6 +29,7 @@ from lbctl.network import arp
 TCP_PORT = 8042
 UDP_PORT = 8043
 POOL = "servers"
+_SO_RCVBUFFORCE = 33
 
 QUICK = {"type": "tcp", "port": TCP_PORT, "interval": "300ms", "timeout": "200ms", "rise": 1}
 RARE = {**QUICK, "interval": "10m"}
@@ -91,9 +92,12 @@ class _Datagrams(socketserver.DatagramRequestHandler):
 
 
 class _UdpServer(socketserver.UDPServer):
+    max_packet_size = 65_535
+
     def __init__(self, node: Node, vip: IPv4Address) -> None:
         self.greeting = f"{node.name} ".encode()
         super().__init__((str(vip), UDP_PORT), _Datagrams)  # bound to the VIP, or it would answer from another address
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)  # a hundred datagrams at once
 
 
 @contextmanager
@@ -129,12 +133,17 @@ class Line:
         with client.enter():
             self._socket = socket.create_connection((str(vip), port), timeout=timeout_s)
         self._reader = self._socket.makefile("rb")
+        self.client_port: int = self._socket.getsockname()[1]
         self.backend = self.ask()
 
     def ask(self) -> str:
         """Send a line; the name in the answer. `OSError` (`TimeoutError`) if none comes."""
-        self._socket.sendall(b"who\n")
-        return self._reader.readline().decode().partition(" ")[0]
+        return self.echo(b"who\n").decode().partition(" ")[0]
+
+    def echo(self, line: bytes) -> bytes:
+        """Send a line; the whole answer."""
+        self._socket.sendall(line)
+        return self._reader.readline()
 
     def send(self) -> None:
         """Send a line without waiting for an answer."""

@@ -12,8 +12,8 @@ from lbctl.core.model import Protocol
 from lbctl.core.tables import BackendRow, BackendState, Slots, Tables, reference
 from lbctl.dataplane.layout import FlowState, Reason
 from tests.packets.frames import CLIENT, CLIENT_PORT, DICOM, FAR_VIP, SYSLOG, forwarded
-from tests.packets.oracle import hash_flow, slot_of
-from tests.packets.rig import LOOPBACK, SIZE, VIP, backend_row, tables
+from tests.packets.hashes import hash_flow, slot_of
+from tests.packets.rig import BUDGET, LOOPBACK, SIZE, VIP, backend_row, tables
 
 GENERATION = 7
 """Of every backend of the rig."""
@@ -32,6 +32,7 @@ class Entry:
     """The flow from `CLIENT`'s usual port, as it stands in the table of its protocol."""
 
     backend: int
+    protocol: Protocol = Protocol.TCP
     state: FlowState = FlowState.OPEN
     generation: int = GENERATION
 
@@ -52,6 +53,10 @@ class Before:
     slots: Slots | None = None
     has_interface: bool = True
     flow: Entry | None = None
+    earlier: tuple[bytes, ...] = ()
+    """Frames that came by before."""
+    tokens: int = BUDGET
+    """In every bucket."""
 
     @property
     def tables(self) -> Tables:
@@ -101,9 +106,9 @@ def drops(name: str, frame: bytes, reason: Reason, before: Before = USUAL, *, af
     return Case(name=name, frame=frame, verdict=Verdict.DROP, reason=reason, out=frame, before=before, after=after)
 
 
-def answers(name: str, frame: bytes, out: bytes, reason: Reason) -> Case:
+def answers(name: str, frame: bytes, out: bytes, reason: Reason, before: Before = USUAL) -> Case:
     """Answered by the program itself."""
-    return Case(name=name, frame=frame, verdict=Verdict.TX, reason=reason, out=out)
+    return Case(name=name, frame=frame, verdict=Verdict.TX, reason=reason, out=out, before=before, after=before.flow)
 
 
 def sends(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -25,8 +26,8 @@ def shared_rig(object_file: ObjectFile) -> Iterator[Rig]:
 
 @pytest.fixture
 def rig(shared_rig: Rig) -> Rig:
-    """A loaded program that remembers no connection. Its tables are for the test to set."""
-    shared_rig.clear_flows()
+    """A loaded program that remembers nothing. Its tables are for the test to set."""
+    shared_rig.forget()
     return shared_rig
 
 
@@ -35,3 +36,12 @@ def fresh_rig(object_file: ObjectFile) -> Iterator[Rig]:
     """A data plane that nobody wrote to."""
     with rig_of(object_file) as rig:
         yield rig
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """Every test-run on the same CPU: budgets are kept for each of them."""
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(usual)})
+    yield
+    os.sched_setaffinity(0, usual)

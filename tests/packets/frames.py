@@ -26,6 +26,8 @@ DICOM, SYSLOG, UNSERVED = 104, 514, 999
 IP_OPTIONS = (IPOption_RR(length=11, pointer=4, routers=["0.0.0.0", "0.0.0.0"]), IPOption_NOP())
 TCP_OPTIONS = (("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7))
 ETHERNET_HEADER, IP_HEADER = 14, 20
+DATAGRAM = 0x1234
+"""The identification that the fragments of one datagram have in common."""
 
 
 def colliding_address() -> IPv4Address:
@@ -64,12 +66,16 @@ def tcp(
     port: int = DICOM,
     *,
     client_port: int = CLIENT_PORT,
+    seq: int = 1,
+    ack: int = 0,
     options: Any = (),
+    ip_options: Any = (),
     data: bytes = b"",
     **rest: Any,
 ) -> bytes:
     """A TCP segment; ``flags`` as scapy and tcpdump write them, ``rest`` goes to `ipv4`."""
-    return ipv4(TCP(sport=client_port, dport=port, flags=flags, seq=1, options=list(options)) / Raw(data), **rest)
+    header = TCP(sport=client_port, dport=port, flags=flags, seq=seq, ack=ack, options=list(options))
+    return ipv4(header / Raw(data), options=list(ip_options), **rest)
 
 
 def udp(port: int = SYSLOG, *, client_port: int = CLIENT_PORT, data: bytes = b"<14>", **rest: Any) -> bytes:
@@ -114,6 +120,16 @@ def arp_reply(*, to: IPv4Address = CLIENT, to_mac: bytes = CLIENT_MAC, vip: IPv4
     """The answer that must be given for a VIP."""
     told = ARP(op=2, hwsrc=_text(OWN_MAC), psrc=str(vip), hwdst=_text(to_mac), pdst=str(to))
     return ether(told, source=OWN_MAC, destination=to_mac)
+
+
+def fragment(offset: int, *, more: bool = True, protocol: int = 17, data: bytes = bytes(16), **rest: Any) -> bytes:
+    """A later fragment, ``offset`` in units of 8 bytes; ``rest`` goes to `ipv4`."""
+    return ipv4(Raw(data), proto=protocol, frag=offset, flags="MF" if more else "", **({"id": DATAGRAM} | rest))
+
+
+def first_fragment(port: int = SYSLOG, **rest: Any) -> bytes:
+    """The first one of a UDP datagram."""
+    return udp(port, data=bytes(16), flags="MF", **({"id": DATAGRAM} | rest))
 
 
 def padded(frame: bytes, size: int = 60) -> bytes:

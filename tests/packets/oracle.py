@@ -1,5 +1,5 @@
-"""Twins in Python of the program's pure functions, and of its decision about IPv4: written from its description, to disagree
-with it where either is wrong. Time is left out: no half-open entry expires, no flow ends."""
+"""A model of the program's decision about IPv4: written from its description, to disagree with it where either is wrong.
+Time is left out: no entry expires, no flow ends, no token comes back."""
 
 from __future__ import annotations
 
@@ -17,35 +17,15 @@ from lbctl.core.tables import (
     id_of,
     reference,
 )
-from lbctl.dataplane.layout import HALF_OPENS, FlowState, Reason
+from lbctl.dataplane.layout import FRAGMENTS, HALF_OPENS, FlowState, Reason
 from lbctl.dataplane.rows import filter_bit
+from tests.packets.hashes import hash_datagram, hash_flow, slot_of
+from tests.packets.refusals import answer_to
+from tests.packets.wire import ACK, FIN, ICMP, ICMP_ERRORS, PROTOCOLS, RST, SYN, Ipv4, ipv4_in
 
-_MASK = (1 << 64) - 1
 FIRST_DROP = Reason.NO_SERVICE
-TRANSPORT_BYTES = {6: 20, 17: 8, 1: 8}
-FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-
-
-def hash_flow(client: IPv4Address, vip: IPv4Address, client_port: int, vip_port: int, *, seed: int = 0) -> int:
-    """``hash_flow`` of ``ebpf/hash.h``: the words as a little-endian machine loads them from the packet."""
-    h = (int.from_bytes(client.packed, "little") << 32 | int.from_bytes(vip.packed, "little")) ^ seed
-    h ^= h >> 33
-    h = h * 0xFF51AFD7ED558CCD & _MASK
-    h ^= h >> 33
-    h = h + (_swapped(client_port) << 16 | _swapped(vip_port)) & _MASK
-    h = h * 0xC4CEB9FE1A85EC53 & _MASK
-    h ^= h >> 33
-    h = h * 0xFF51AFD7ED558CCD & _MASK
-    return h ^ h >> 33
-
-
-def slot_of(flow_hash: int, size: int) -> int:
-    """Which of a pool's slots a flow falls into."""
-    return (flow_hash >> 32) * size >> 32
-
-
-def _swapped(port: int) -> int:
-    return int.from_bytes(port.to_bytes(2, "big"), "little")
+ANSWERS = 0
+"""The row of the tokens for refusals; the others are service ids, for connections in mid-stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,50 +62,96 @@ class Decision:
 
 
 @dataclass(slots=True)
+class Recent:
+    """A short memory: by row, (tag, reference) of what fell into it last."""
+
+    rows: int
+    entries: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def remember(self, hash_: int, ref: int) -> None:
+        self.entries[hash_ % self.rows] = hash_ >> 32, ref
+
+    def forget(self, hash_: int) -> None:
+        del self.entries[hash_ % self.rows]
+
+    def backend(self, hash_: int, backends: dict[int, BackendRow]) -> int:
+        """An entry holds only the low 8 bits of the generation."""
+        tag, ref = self.entries.get(hash_ % self.rows, (-1, NOBODY))
+        row = backends.get(id_of(ref))
+        if tag != hash_ >> 32 or row is None or row.generation & 0xFF != ref >> 16 & 0xFF:
+            return NOBODY
+        return reference(id_of(ref), row.generation)
+
+
+@dataclass(slots=True)
 class Oracle:
-    """The program's memory: flows, and half-open entries (tag, reference) by row."""
+    """The program's memory, and what it decides by it."""
 
     tables: Tables
     ifindex: int = 1
     flows: dict[FlowKey, Flow] = field(default_factory=dict)
-    half_opens: dict[int, tuple[int, int]] = field(default_factory=dict)
+    half_opens: Recent = field(default_factory=lambda: Recent(HALF_OPENS))
+    fragments: Recent = field(default_factory=lambda: Recent(FRAGMENTS))
+    tokens: dict[int, int] = field(default_factory=dict)
 
     def decide(self, frame: bytes) -> Decision:
         """What becomes of a frame. Whatever is not IPv4 to an address that the filter lets through passes."""
-        vip = IPv4Address(frame[30:34]) if len(frame) >= 34 and frame[12:14] == b"\x08\x00" else None
-        if vip is None or filter_bit(vip) not in map(filter_bit, self.tables.vips):
+        ip = ipv4_in(frame)
+        if ip is None or filter_bit(ip.destination) not in map(filter_bit, self.tables.vips):
             return Decision(Reason.NOT_VIP)
-        decision = self._admitted(frame) or self._balanced(frame, vip)
-        return decision if decision.reason < FIRST_DROP or vip in self.tables.vips else Decision(Reason.NOT_VIP)
+        decision = self._admitted(frame, ip) or self._sent(self._balanced(ip), ip, frame[6:12])
+        if decision.reason < FIRST_DROP:
+            return decision
+        if ip.destination not in self.tables.vips:
+            return Decision(Reason.NOT_VIP)
+        is_refused = decision.reason is Reason.NO_SERVICE and self._has_token(ANSWERS) and answer_to(frame) is not None
+        return Decision(Reason.WRONG_PORT) if is_refused else decision
 
-    def _admitted(self, frame: bytes) -> Decision | None:
+    def _admitted(self, frame: bytes, ip: Ipv4) -> Decision | None:
         own = self.tables.interfaces.get(self.ifindex)
         if own is None:
             return Decision(Reason.OTHER_MAC)
-        if frame[6:12] == own.mac or frame[26:30] == own.address.packed:
+        if frame[6:12] == own.mac or ip.source == own.address:
             return Decision(Reason.LOOP_OWN)
         if frame[:6] != own.mac:
             return Decision(Reason.OTHER_MAC)
-        header, total = (frame[14] & 0xF) * 4, int.from_bytes(frame[16:18], "big")
-        if frame[14] >> 4 != 4 or header < 20 or total < header:
-            return Decision(Reason.MALFORMED)
-        if int.from_bytes(frame[20:22], "big") & 0x3FFF:
-            return Decision(Reason.FRAGMENT)
-        needed = TRANSPORT_BYTES.get(frame[23], 0)
-        return Decision(Reason.MALFORMED) if min(total, len(frame) - 14) < header + needed else None
+        is_sane = ip.has_sane_header and (ip.is_later_fragment or ip.has_whole_transport_header)
+        return None if is_sane else Decision(Reason.MALFORMED)
 
-    def _balanced(self, frame: bytes, vip: IPv4Address) -> Decision:
-        transport = frame[14 + (frame[14] & 0xF) * 4 :]
-        if frame[23] == 1:
-            answered = transport[0] == 8 and self.tables.vips.get(vip) == self.ifindex
-            return Decision(Reason.PING_REPLY if answered else Reason.ICMP_OTHER)
-        if frame[23] not in (6, 17):
+    def _balanced(self, ip: Ipv4) -> Decision:
+        if ip.is_later_fragment:
+            backend = self.fragments.backend(_datagram(ip), dict(self.tables.backends))
+            return Decision(Reason.FRAGMENT, backend) if backend else Decision(Reason.LOST_FRAGMENT)
+        if ip.protocol == ICMP:
+            return self._icmp(ip)
+        if ip.protocol not in PROTOCOLS:
             return Decision(Reason.NO_SERVICE)
-        protocol = Protocol.TCP if frame[23] == 6 else Protocol.UDP
-        ports = int.from_bytes(transport[:2], "big"), int.from_bytes(transport[2:4], "big")
-        key = FlowKey(protocol, IPv4Address(frame[26:30]), vip, *ports)
-        chosen = self._udp(key) if protocol is Protocol.UDP else self._tcp(key, transport[13])
-        return self._sent(chosen, frame[6:12])
+        key = FlowKey(PROTOCOLS[ip.protocol], ip.source, ip.destination, *ip.ports)
+        return self._udp(key) if key.protocol is Protocol.UDP else self._tcp(key, ip.transport[13])
+
+    # ICMP ------------------------------------------------------------------------------------------------------------
+
+    def _icmp(self, ip: Ipv4) -> Decision:
+        if ip.transport[0] in ICMP_ERRORS:
+            return self._error(ip)
+        is_answered = ip.transport[0] == 8 and self.tables.vips.get(ip.destination) == self.ifindex
+        return Decision(Reason.PING_REPLY if is_answered and not ip.is_first_fragment else Reason.ICMP_UNKNOWN)
+
+    def _error(self, ip: Ipv4) -> Decision:
+        """It goes to the backend whose packet it quotes: one from the VIP to the client."""
+        quoted = ip.quoted
+        if quoted is None or quoted.source != ip.destination or quoted.protocol not in PROTOCOLS:
+            return Decision(Reason.ICMP_UNKNOWN)
+        protocol, (vip_port, client_port) = PROTOCOLS[quoted.protocol], quoted.ports
+        key = FlowKey(protocol, quoted.destination, quoted.source, client_port, vip_port)
+        flow = self.flows.get(key)
+        if flow is not None and self._row(flow.backend) is not None:
+            return Decision(Reason.ICMP_ERROR, flow.backend)
+        is_connecting = protocol is Protocol.TCP and self._service(key) is not None
+        backend = self._half_open(key) if is_connecting else NOBODY
+        return Decision(Reason.ICMP_ERROR, backend) if backend else Decision(Reason.ICMP_UNKNOWN)
+
+    # TCP -------------------------------------------------------------------------------------------------------------
 
     def _tcp(self, key: FlowKey, flags: int) -> Decision:
         if flags & SYN and flags & (ACK | FIN | RST):
@@ -155,10 +181,12 @@ class Oracle:
             return Decision(Reason.NO_BACKEND)
         if flags & RST:
             return Decision(Reason.UNTRACKED, backend)
+        if not half_open and not self._has_token(service.id):
+            return Decision(Reason.OVER_BUDGET, backend)
         self.flows[key] = Flow(backend, service.id, _state_after(FlowState.OPEN, flags))
         if not half_open:
             return Decision(Reason.PICKED_UP, backend)
-        del self.half_opens[key.hash % HALF_OPENS]
+        self.half_opens.forget(key.hash)
         return Decision(Reason.FIRST_ACK, backend)
 
     def _syn(self, key: FlowKey, service: ServiceRow, half_open: int) -> Decision:
@@ -168,11 +196,13 @@ class Oracle:
         backend = self._slot(key, service)
         if not backend:
             return Decision(Reason.NO_BACKEND)
-        self.half_opens[key.hash % HALF_OPENS] = key.hash >> 32, backend
+        self.half_opens.remember(key.hash, backend)
         if key not in self.flows:
             return Decision(Reason.SYN, backend)
         self.flows[key] = Flow(backend, service.id)
         return Decision(Reason.REUSED_PORT, backend)
+
+    # UDP -------------------------------------------------------------------------------------------------------------
 
     def _udp(self, key: FlowKey) -> Decision:
         flow = self.flows.get(key)
@@ -188,11 +218,15 @@ class Oracle:
         self.flows[key] = Flow(backend, service.id)
         return Decision(Reason.UDP_NEW, backend)
 
-    def _sent(self, decision: Decision, source: bytes) -> Decision:
+    # What all of them need -------------------------------------------------------------------------------------------
+
+    def _sent(self, decision: Decision, ip: Ipv4, source: bytes) -> Decision:
         """The last word: no frame to a MAC that is not known, none back to where it came from."""
         row = self._row(decision.backend)
         if row is None:
             return decision
+        if ip.is_first_fragment:
+            self.fragments.remember(_datagram(ip), decision.backend)
         if row.mac is None:
             return Decision(Reason.UNRESOLVED)
         return Decision(Reason.LOOP_BACKEND) if row.mac == source else decision
@@ -211,12 +245,17 @@ class Oracle:
         return ref if row is not None and row.state is BackendState.UP else NOBODY
 
     def _half_open(self, key: FlowKey) -> int:
-        """An entry holds only the low 8 bits of the generation."""
-        tag, ref = self.half_opens.get(key.hash % HALF_OPENS, (-1, NOBODY))
-        row = self.tables.backends.get(id_of(ref))
-        if tag != key.hash >> 32 or row is None or row.generation & 0xFF != ref >> 16 & 0xFF:
-            return NOBODY
-        return reference(id_of(ref), row.generation)
+        return self.half_opens.backend(key.hash, dict(self.tables.backends))
+
+    def _has_token(self, row: int) -> bool:
+        """Takes it."""
+        left = self.tokens.get(row, 0)
+        self.tokens[row] = max(0, left - 1)
+        return left > 0
+
+
+def _datagram(ip: Ipv4) -> int:
+    return hash_datagram(ip.source, ip.destination, ip.identification, ip.protocol)
 
 
 def _state_after(state: FlowState, flags: int) -> FlowState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -16,9 +17,10 @@ from lbctl.core.plan import diff
 from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, PoolRow, ServiceKey, ServiceRow, Tables
 from lbctl.dataplane import bpf, loader
 from lbctl.dataplane.kernel import KernelDataplane
+from lbctl.dataplane.layout import BUDGET as BUDGET_ROW
 from lbctl.dataplane.layout import MAPS, Reason
 from lbctl.dataplane.loader import Loaded
-from lbctl.dataplane.maps import HashMap
+from lbctl.dataplane.maps import HashMap, possible_cpus
 from lbctl.dataplane.objectfile import ObjectFile
 
 LOOPBACK = 1
@@ -27,6 +29,12 @@ VIP = IPv4Address("192.0.2.100")
 DIRECTOR = IPv4Address("192.0.2.10")
 OWN_MAC = bytes.fromhex("02000202000a")
 SIZE = 1021
+BUDGET = 1000
+"""Tokens of a full bucket: what a second brings."""
+ENDLESS = 0xFFFFFFFF
+"""Ticks a second: a clock by which no token comes back while a test looks."""
+_ROWS_WITH_TOKENS = 4
+"""Row 0 of lb_budgets, for answers, and the rig's three services."""
 
 
 def backend_mac(number: int) -> bytes:
@@ -71,21 +79,59 @@ class Rig:
         self.pins = pins
         self.dataplane = KernelDataplane(loaded, pins)
         self.flows = {name: HashMap(loaded.maps[name], MAPS[name]) for name in ("lb_flows_tcp4", "lb_flows_udp4")}
-        self.half_opens = loaded.maps["lb_half_opens"]
 
     def hold(self, wanted: Tables) -> None:
         """Make the kernel hold these tables."""
         for step in diff(self.dataplane.read(), wanted).steps:
             self.dataplane.write(step)
 
-    def clear_flows(self) -> None:
-        """Forget every flow and half-open entry."""
+    def forget(self) -> None:
+        """Forget every flow, half-open entry and fragment; fill every bucket, and stop its clock."""
         for flows in self.flows.values():
             for keys, _ in list(flows.batches()):
                 flows.remove_all(keys)
-        spec = MAPS["lb_half_opens"]
-        keys = np.arange(spec.max_entries, dtype=spec.key)
-        bpf.update_batch(self.half_opens, keys, np.zeros(spec.max_entries, spec.value))
+        for name in ("lb_half_opens", "lb_fragments"):
+            spec = MAPS[name]
+            keys = np.arange(spec.max_entries, dtype=spec.key)
+            bpf.update_batch(self.loaded.maps[name], keys, np.zeros(spec.max_entries, spec.value))
+        self.set_tokens()
+
+    def set_tokens(self, tokens: int = BUDGET, *, hz: int = ENDLESS, idle_ticks: int = 0) -> None:
+        """So many tokens in every bucket that the rig's tables use, on every CPU; last refilled so many ticks ago."""
+        self.dataplane._hashes["lb_globals"].set(0, (0, 0, hz, 0))
+        values = np.zeros(possible_cpus(), BUDGET_ROW)
+        values["tokens"], values["refilled"] = tokens, self.dataplane.jiffies() - idle_ticks & 0xFFFFFFFF
+        for row in range(_ROWS_WITH_TOKENS):
+            bpf.update(self.loaded.maps["lb_budgets"], np.array([row], "<u4"), values)
+
+    def age_tokens(self, row: int, *, ticks: int) -> None:
+        """Let the latest refill of a bucket be longer ago by so many ticks."""
+        fd, key, values = self.loaded.maps["lb_budgets"], np.array([row], "<u4"), np.zeros(possible_cpus(), BUDGET_ROW)
+        bpf.lookup(fd, key, values)
+        values["refilled"] -= np.uint32(ticks)
+        bpf.update(fd, key, values)
+
+    def flow_backends(self) -> Counter[int]:
+        """How many flows refer to which backend, in both tables."""
+        found: Counter[int] = Counter()
+        for flows in self.flows.values():
+            for _, values in flows.batches():
+                found.update(values["backend"].tolist())
+        return found
+
+    def recent(self, name: str) -> dict[int, int]:
+        """The words of ``lb_half_opens`` or ``lb_fragments`` that are not empty, by row."""
+        spec = MAPS[name]
+        keys, words = np.zeros(spec.max_entries, spec.key), np.zeros(spec.max_entries, spec.value)
+        count = bpf.lookup_batch(self.loaded.maps[name], keys, words, cursor=np.zeros(2, np.uint64), first=True)
+        assert spec.max_entries in (count, -1 - count)
+        return {int(row): int(words[row]) for row in np.flatnonzero(words)}
+
+    def age_recent(self, name: str, *, ticks: int) -> None:
+        """Let the only entry be so many ticks (of 256 jiffies) old. The low byte of an entry is when it was written."""
+        ((row, word),) = self.recent(name).items()
+        written = (self.dataplane.jiffies() >> 8) - ticks & 0xFF
+        bpf.update(self.loaded.maps[name], np.array([row], "<u4"), np.array([word & ~0xFF | written], "<u8"))
 
     def run(self, packet: bytes, *, program: str = loader.INGRESS, repeat: int = 1) -> bpf.TestRun:
         """Test-run one packet."""

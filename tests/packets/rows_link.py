@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import LLC, STP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
@@ -20,9 +20,7 @@ from tests.packets.frames import (
     ETHERNET_HEADER,
     FAR_VIP,
     FOREIGN,
-    IP_OPTIONS,
     OTHER_MAC,
-    addressed_to,
     arp,
     arp_reply,
     ether,
@@ -134,19 +132,8 @@ BAD_HEADERS = [
     sends(
         "total length beyond the frame, for its receiver to judge", with_total_length(tcp("S"), 1500), OWNER, Reason.SYN
     ),
+    sends("don't fragment is no fragment", patched(tcp("S"), 20, b"\x40\x00"), OWNER, Reason.SYN),
     sends("wrong header checksum, for its receiver to judge", patched(tcp("S"), 24, b"\xde\xad"), OWNER, Reason.SYN),
 ]
 
-FRAGMENTS = [
-    drops("first fragment", ipv4(TCP(dport=DICOM) / Raw(bytes(8)), flags="MF"), Reason.FRAGMENT),
-    drops("middle fragment", ipv4(Raw(bytes(16)), proto=6, flags="MF", frag=3), Reason.FRAGMENT),
-    drops("last fragment", ipv4(Raw(bytes(16)), proto=6, frag=6), Reason.FRAGMENT),
-    drops("last fragment of one byte", ipv4(Raw(b"x"), proto=17, frag=8191), Reason.FRAGMENT),
-    drops("first fragment of a datagram", ipv4(UDP(dport=514) / Raw(bytes(16)), flags="MF"), Reason.FRAGMENT),
-    drops("first fragment of a ping", ipv4(ICMP() / Raw(bytes(16)), flags="MF"), Reason.FRAGMENT),
-    drops("fragment with IP options", ipv4(Raw(bytes(16)), proto=6, frag=3, options=list(IP_OPTIONS)), Reason.FRAGMENT),
-    passes("fragment to a foreign address", addressed_to(ipv4(Raw(bytes(16)), proto=6, frag=6), FOREIGN)),
-    sends("don't fragment is no fragment", patched(tcp("S"), 20, b"\x40\x00"), OWNER, Reason.SYN),
-]  # fmt: skip
-
-ROWS: list[Case] = ADMISSION + OTHER_PROTOCOLS + ARP_ROWS + BAD_HEADERS + FRAGMENTS
+ROWS: list[Case] = ADMISSION + OTHER_PROTOCOLS + ARP_ROWS + BAD_HEADERS

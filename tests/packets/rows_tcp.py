@@ -11,11 +11,8 @@ from tests.packets.cases import Before, Case, Entry, all_slots, backends, drops,
 from tests.packets.frames import (
     CLIENT_PORT,
     DICOM,
-    FAR_VIP,
     IP_OPTIONS,
-    SYSLOG,
     TCP_OPTIONS,
-    UNSERVED,
     cut,
     ipv4,
     padded,
@@ -49,6 +46,9 @@ def owned_by(state: BackendState, slots: Slots | None = None) -> Before:
     return Before(backends=backends(state, number=2), slots=all_slots(2) if slots is None else slots)
 
 
+SPENT = Before(tokens=0)
+"""Nothing more may be entered in mid-stream for now, and nothing refused."""
+
 NEW = [
     sends("SYN", tcp("S"), OWNER, Reason.SYN),
     sends("SYN padded", padded(tcp("S")), OWNER, Reason.SYN),
@@ -62,17 +62,19 @@ NEW = [
     sends("no flags in mid-stream", tcp(""), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)),
     sends("RST in mid-stream", tcp("R"), OWNER, Reason.UNTRACKED),
     sends("RST and ACK in mid-stream", tcp("RA"), OWNER, Reason.UNTRACKED),
+    sends("ACK in mid-stream, too many before", tcp("A"), OWNER, Reason.OVER_BUDGET, SPENT),
+    sends("RST in mid-stream, too many before", tcp("R"), OWNER, Reason.UNTRACKED, SPENT),
+    sends("SYN, too many in mid-stream before", tcp("S"), OWNER, Reason.SYN, SPENT),
+    sends(
+        "first ACK, too many in mid-stream before", tcp("A"), OWNER, Reason.FIRST_ACK,
+        Before(tokens=0, earlier=(tcp("S"),)), after=Entry(backend=OWNER),
+    ),
     drops("SYN and ACK", tcp("SA"), Reason.MALFORMED),
     drops("SYN and FIN", tcp("SF"), Reason.MALFORMED),
     drops("SYN and RST", tcp("SR"), Reason.MALFORMED),
     drops("all flags", tcp("FSRPAUEC"), Reason.MALFORMED),
     drops("SYN and ACK on a flow", tcp("SA"), Reason.MALFORMED, with_flow()),
-    drops("SYN, no service on the port", tcp("S", UNSERVED), Reason.NO_SERVICE),
-    drops("ACK, no service on the port", tcp("A", UNSERVED), Reason.NO_SERVICE),
-    drops("SYN to a UDP service", tcp("S", SYSLOG), Reason.NO_SERVICE),
-    drops("SYN to port 0", tcp("S", 0), Reason.NO_SERVICE),
-    drops("SYN to a VIP without services", tcp("S", vip=FAR_VIP), Reason.NO_SERVICE),
-]
+]  # fmt: skip
 
 NOBODY = [
     drops(f"{name}, {why}", tcp(flags), Reason.NO_BACKEND, before)

@@ -6,7 +6,7 @@ from lbctl.core.model import Protocol
 from lbctl.core.tables import BackendState
 from lbctl.dataplane.layout import Reason
 from tests.packets.cases import Before, Case, Entry, all_slots, backends, drops, owner, sends
-from tests.packets.frames import DICOM, FAR_VIP, IP_OPTIONS, UNSERVED, cut, padded, patched, udp
+from tests.packets.frames import IP_OPTIONS, cut, padded, patched, udp
 from tests.packets.rig import backend_mac
 
 UP, DRAINING, DOWN, ABSENT = BackendState.UP, BackendState.DRAINING, BackendState.DOWN, BackendState.ABSENT
@@ -14,12 +14,17 @@ UP, DRAINING, DOWN, ABSENT = BackendState.UP, BackendState.DRAINING, BackendStat
 OWNER = owner(Protocol.UDP)
 OLD = OWNER % 3 + 1
 NEW_OWNER = owner(Protocol.UDP, up=tuple(number for number in (1, 2, 3) if number != OLD))
-ENTERED = Entry(backend=OWNER)
+ENTERED = Entry(backend=OWNER, protocol=Protocol.UDP)
+
+
+def kept(generation: int = 7) -> Entry:
+    """A flow to `OLD`."""
+    return Entry(backend=OLD, protocol=Protocol.UDP, generation=generation)
 
 
 def with_flow(backend: BackendState = UP, generation: int = 7) -> Before:
     """A flow to `OLD`, which is in a state of its own."""
-    return Before(backends=backends(backend, number=OLD), flow=Entry(backend=OLD, generation=generation))
+    return Before(backends=backends(backend, number=OLD), flow=kept(generation))
 
 
 NEW = [
@@ -29,9 +34,6 @@ NEW = [
     sends("first datagram, large", udp(data=bytes(1472)), OWNER, Reason.UDP_NEW, after=ENTERED),
     sends("first datagram, IP options", udp(options=list(IP_OPTIONS)), OWNER, Reason.UDP_NEW, after=ENTERED),
     sends("first datagram without a checksum", patched(udp(), 40, b"\0\0"), OWNER, Reason.UDP_NEW, after=ENTERED),
-    drops("datagram, no service on the port", udp(UNSERVED), Reason.NO_SERVICE),
-    drops("datagram to a TCP service", udp(DICOM), Reason.NO_SERVICE),
-    drops("datagram to a VIP without services", udp(vip=FAR_VIP), Reason.NO_SERVICE),
     drops("datagram, empty pool", udp(), Reason.NO_BACKEND, Before(backends={}, slots=all_slots(0, 0))),
     drops("datagram, slot of an earlier generation", udp(), Reason.NO_BACKEND, Before(slots=all_slots(2, 6))),
     drops(
@@ -45,25 +47,26 @@ NEW = [
 
 ESTABLISHED = [
     sends(
-        "next datagram, backend up", udp(), OLD, Reason.UDP_ESTABLISHED, with_flow(), after=Entry(backend=OLD)
+        "next datagram, backend up", udp(), OLD, Reason.UDP_ESTABLISHED, with_flow(), after=kept()
     ),
     sends(
         "next datagram, backend draining", udp(), OLD, Reason.UDP_ESTABLISHED, with_flow(DRAINING),
-        after=Entry(backend=OLD),
+        after=kept(),
     ),
     sends(
-        "next datagram, backend down", udp(), NEW_OWNER, Reason.UDP_NEW, with_flow(DOWN), after=Entry(backend=NEW_OWNER),
+        "next datagram, backend down", udp(), NEW_OWNER, Reason.UDP_NEW, with_flow(DOWN),
+        after=Entry(backend=NEW_OWNER, protocol=Protocol.UDP),
     ),
     sends(
         "next datagram, backend gone", udp(), NEW_OWNER, Reason.UDP_NEW, with_flow(ABSENT),
-        after=Entry(backend=NEW_OWNER),
+        after=Entry(backend=NEW_OWNER, protocol=Protocol.UDP),
     ),
     sends(
         "next datagram, backend of a later generation", udp(), OWNER, Reason.UDP_NEW, with_flow(generation=6), after=ENTERED
     ),
     drops(
         "next datagram, backend down, nobody else up", udp(), Reason.NO_BACKEND,
-        Before(backends={OLD: backends(DOWN, number=OLD)[OLD]}, flow=Entry(backend=OLD)),
+        Before(backends={OLD: backends(DOWN, number=OLD)[OLD]}, flow=kept()),
     ),
 ]  # fmt: skip
 

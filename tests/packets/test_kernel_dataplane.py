@@ -25,7 +25,7 @@ from lbctl.dataplane.objectfile import ObjectFile
 from lbctl.errors import KernelError, LayoutError, SystemRequirementError
 from tests.packets.cases import USUAL
 from tests.packets.frames import CLIENT, forwarded, tcp, udp
-from tests.packets.oracle import hash_flow, slot_of
+from tests.packets.hashes import hash_flow, slot_of
 from tests.packets.rig import SIZE, VIP, Rig, mounted_bpffs
 from tests.strategies import successors
 from tests.tables import comparable, dangers, states_during

@@ -14,8 +14,8 @@ from lbctl.dataplane.objectfile import ObjectFile, compile_source
 from lbctl.errors import KernelError, LayoutError
 from tests.packets.rig import Rig
 
-INSTRUCTION_BUDGET = 2_500
-"""Of the program as compiled: 1,592 at the time of writing."""
+INSTRUCTION_BUDGET = 3_200
+"""Of the program as compiled: 2,788 at the time of writing."""
 VERIFIER_BUDGET = 50_000
 """Instructions that the verifier walks through; it gives up at a million."""
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from random import Random
 
 import numpy as np
-from scapy.layers.inet import TCP
+from scapy.layers.inet import ICMP, IP, TCP
 
 from lbctl.core.tables import NOBODY, BackendRow, BackendState, Tables
 from tests.packets.frames import (
@@ -28,8 +28,8 @@ from tests.packets.frames import (
     ping,
     udp,
 )
-from tests.packets.oracle import ACK, FIN, RST, SYN
 from tests.packets.rig import LOOPBACK, OWN_MAC, SIZE, VIP, backend_mac, backend_row, tables
+from tests.packets.wire import ACK, FIN, RST, SYN
 
 CLIENTS = [IPv4Address(f"10.0.{i}.{i + 1}") for i in range(6)]
 PORTS = [1024, 40_000, 40_001, 65_535]
@@ -44,24 +44,50 @@ def _template(kind: str, has_options: bool) -> bytes:
     ip_options = list(IP_OPTIONS) if has_options else []
     if kind == "tcp":
         return ipv4(TCP(sport=1, dport=1, seq=1), options=ip_options)
+    if kind == "error":
+        return ipv4(ICMP(type=3, code=4) / IP(src=str(VIP)) / TCP(sport=1, dport=1), options=ip_options)
     return udp(options=ip_options) if kind == "udp" else ping(options=ip_options)
 
 
 def random_frame(random: Random) -> bytes:
     """Mostly a sound packet of a client to a service of the VIP. (Its checksums are not: nobody on the way looks.)"""
-    kind = random.choice(["tcp"] * 6 + ["udp"] * 3 + ["ping"])
+    kind = random.choice(["tcp"] * 6 + ["udp"] * 3 + ["error"] * 2 + ["ping"])
     frame = _template(kind, random.random() < 0.1)
     frame = patched(frame, 0, random.choice([OWN_MAC] * 20 + [OTHER_MAC]))
     frame = patched(frame, 6, random.choice([CLIENT_MAC] * 20 + [OWN_MAC, backend_mac(1), backend_mac(2)]))
     frame = patched(frame, 26, random.choice(CLIENTS).packed)
     frame = patched(frame, 30, random.choice([VIP] * 12 + [FAR_VIP, COLLIDING, FOREIGN]).packed)
-    if kind != "ping":
-        services = [DICOM] * 8 + [11_112, UNSERVED] if kind == "tcp" else [SYSLOG] * 8 + [UNSERVED]
-        ports = struct.pack(">HH", random.choice(PORTS), random.choice(services))
+    if kind == "error":
+        frame = _about_something(frame, random)
+    elif kind != "ping":
+        ports = struct.pack(">HH", random.choice(PORTS), _service(kind == "tcp", random))
         frame = patched(frame, _transport(frame), ports)
     if kind == "tcp":
+        numbers = random.randbytes(8)
+        frame = patched(frame, _transport(frame) + 4, numbers)
         frame = patched(frame, _transport(frame) + 13, bytes((random.choice(FLAGS),)))
+    if random.random() < 0.25:
+        frame = _fragmented(frame, random)
     return broken(frame, random) if random.random() < 0.2 else padded(frame)
+
+
+def _service(is_tcp: bool, random: Random) -> int:
+    return random.choice([DICOM] * 8 + [11_112, UNSERVED] if is_tcp else [SYSLOG] * 8 + [UNSERVED])
+
+
+def _about_something(frame: bytes, random: Random) -> bytes:
+    """The error quotes a packet from the VIP to a client, by TCP or UDP."""
+    quoted, is_tcp = _transport(frame) + 8, random.random() < 0.7
+    frame = patched(frame, _transport(frame), bytes((random.choice((3, 3, 3, 4, 5, 11, 12)),)))
+    frame = patched(frame, quoted + 9, bytes((6 if is_tcp else 17,)))
+    frame = patched(frame, quoted + 16, random.choice(CLIENTS).packed)
+    return patched(frame, quoted + 20, struct.pack(">HH", _service(is_tcp, random), random.choice(PORTS)))
+
+
+def _fragmented(frame: bytes, random: Random) -> bytes:
+    """A fragment of one of few datagrams."""
+    position = random.choice((0x2000, 0x2000, 0x2003, 0x0006, 0x1FFF))
+    return patched(frame, 18, struct.pack(">HH", random.randrange(4), position))
 
 
 def random_syn(random: Random) -> tuple[bytes, IPv4Address, int]:

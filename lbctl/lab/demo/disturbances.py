@@ -28,7 +28,10 @@ _CHI_SQUARE_LIMIT = 27.6
 """Chi-square with 2 degrees of freedom: chance alone exceeds it once in a million runs."""
 _DETECTION_S = FALL * CHECK_INTERVAL_S + CHECK_TIMEOUT_S
 """How long the checks may take to find an archive down."""
-_DROPPED = ("no_service", "no_backend", "unresolved", "loop_own", "loop_backend", "fragment", "malformed", "icmp_other")
+_DROPPED = (
+    *("no_service", "no_backend", "unresolved", "loop_own", "loop_backend"),
+    *("lost_fragment", "malformed", "icmp_unknown"),
+)
 """The ways to leave the program that must not occur here: a packet was dropped."""
 
 

@@ -31,6 +31,17 @@ REASONS = {
     Condition.DOWN: "VIP not accepted: 192.0.2.17:104 answers at the real address, but not for 192.0.2.100; "
     "put 192.0.2.100 on the backend's loopback",
 }
+COUNTS = {
+    "established": ReasonCount(packets=6_900_000, bytes=8_600_000_000, recent_packets=70_000),
+    "over_budget": ReasonCount(packets=900, bytes=36_000, recent_packets=900),
+    "arp_reply": ReasonCount(packets=12, bytes=0, recent_packets=1),
+    "wrong_port": ReasonCount(packets=4, bytes=240, recent_packets=4),
+    "loop_backend": ReasonCount(packets=31, bytes=1860, recent_packets=12),
+    "unresolved": ReasonCount(packets=1, bytes=60, recent_packets=1),
+    "lost_fragment": ReasonCount(packets=3, bytes=4500, recent_packets=3),
+    "malformed": ReasonCount(packets=7, bytes=420, recent_packets=7),
+    "no_backend": ReasonCount(packets=5, bytes=300, recent_packets=0),
+}
 
 
 def backend(condition: Condition, number: int, **changes: object) -> BackendStatus:
@@ -126,14 +137,7 @@ def status(**changes: object) -> Status:
         "removed_vips": (IPv4Address("192.0.2.109"),),
         "flow_table": FlowTableStatus(live=1234, capacity=196608, fullest=0.95, age_s=3.2),
         "memory": MemoryStatus(daemon_anonymous=53_600_000, bpf_maps=38_900_000),
-        "reasons": {
-            "established": ReasonCount(packets=6_900_000, bytes=8_600_000_000, recent_packets=70_000),
-            "arp_reply": ReasonCount(packets=12, bytes=0, recent_packets=1),
-            "loop_backend": ReasonCount(packets=31, bytes=1860, recent_packets=12),
-            "unresolved": ReasonCount(packets=1, bytes=60, recent_packets=1),
-            "malformed": ReasonCount(packets=7, bytes=420, recent_packets=7),
-            "no_backend": ReasonCount(packets=5, bytes=300, recent_packets=0),
-        },
+        "reasons": COUNTS,
     }
     return Status.model_validate(fields | changes)
 

@@ -34,6 +34,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "backend": layout.BACKEND,
     "flow_key4": layout.FLOW_KEY4,
     "flow": layout.FLOW,
+    "budget": layout.BUDGET,
     "counter": layout.COUNTER,
     "service_stats": layout.SERVICE_STATS,
     "backend_stats": layout.BACKEND_STATS,

@@ -1,0 +1,183 @@
+"""Refusals of many random packets, read back by scapy: checksums, sizes, and that no budget is overdrawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from random import Random
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.l2 import Ether
+
+from lbctl.dataplane.layout import Reason
+from tests.packets.cases import USUAL, Verdict
+from tests.packets.frames import CLIENT, IP_OPTIONS, TCP_OPTIONS, UNSERVED, padded, tcp, udp
+from tests.packets.oracle import ANSWERS
+from tests.packets.refusals import RESET_BYTES, UNREACHABLE_BYTES, answer_to
+from tests.packets.rig import BUDGET, Rig
+
+TICKS_A_TOKEN = 1_000
+"""A clock slow enough for a test to know how many tokens came back."""
+SLOW_HZ = TICKS_A_TOKEN * BUDGET
+FLAGS = ("S", "A", "PA", "FA", "F", "P", "", "SEC", "UA")
+
+pytestmark = pytest.mark.usefixtures("one_cpu")
+
+
+def random_segment(random: Random) -> bytes:
+    return tcp(
+        random.choice(FLAGS),
+        random.choice((0, UNSERVED, 65_535)),
+        client=IPv4Address(random.randrange(0x0B000000, 0x7F000000)),
+        client_port=random.randrange(1 << 16),
+        seq=random.randrange(1 << 32),
+        ack=random.randrange(1 << 32),
+        options=random.choice(((), TCP_OPTIONS)),
+        ip_options=random.choice(((), (), IP_OPTIONS)),
+        data=random.randbytes(random.choice((0, 0, 1, 10, random.randrange(1_400)))),
+        ttl=random.randrange(1, 256),
+        tos=random.randrange(256),
+        id=random.randrange(1 << 16),
+    )
+
+
+def random_datagram(random: Random) -> bytes:
+    return udp(
+        random.choice((0, UNSERVED, 65_535)),
+        client=IPv4Address(random.randrange(0x80000000, 0xE0000000)),
+        client_port=random.randrange(1 << 16),
+        data=random.randbytes(random.choice((0, 1, 10, random.randrange(1_473)))),
+        ttl=random.randrange(1, 256),
+        tos=random.randrange(256),
+        id=random.randrange(1 << 16),
+    )
+
+
+def checksums_of(frame: bytes) -> list[int]:
+    """Those that the frame has."""
+    packet = Ether(frame)
+    return [layer.chksum for layer in (packet[IP], packet.getlayer(TCP)) if layer is not None] + (
+        [packet[ICMP].chksum] if ICMP in packet else []
+    )
+
+
+def right_checksums_of(frame: bytes) -> list[int]:
+    """Those that scapy gives it."""
+    packet = Ether(frame)
+    for layer in filter(None, (packet[IP], packet.getlayer(TCP), packet.getlayer(ICMP))):
+        del layer.chksum
+    return checksums_of(bytes(packet))
+
+
+@pytest.mark.parametrize(
+    ("make", "size"), [(random_segment, RESET_BYTES), (random_datagram, UNREACHABLE_BYTES)], ids=["tcp", "udp"]
+)
+def test_refusal_of_a_random_packet_is_of_the_right_size_and_sums(
+    rig: Rig, make: Callable[[Random], bytes], size: int
+) -> None:
+    rig.hold(USUAL.tables)
+    random = Random(20_260_102)
+    for _ in range(500):
+        rig.set_tokens()
+        frame = padded(make(random))
+        outcome = rig.run(frame)
+        assert (Verdict(outcome.verdict), len(outcome.data)) == (Verdict.TX, size), frame.hex()
+        assert checksums_of(outcome.data) == right_checksums_of(outcome.data), frame.hex()
+        assert outcome.data == answer_to(frame)
+
+
+@pytest.mark.parametrize("make", [tcp, udp])
+def test_refusal_of_a_jumbo_frame_is_as_small_as_any(rig: Rig, make: Callable[..., bytes]) -> None:
+    """It lies in several buffers, of which the program sees the first."""
+    rig.hold(USUAL.tables)
+    frame = make(port=UNSERVED, data=bytes(8_900))
+
+    outcome = rig.run(frame)
+
+    assert (Verdict(outcome.verdict), outcome.data) == (Verdict.TX, answer_to(frame))
+
+
+def refused(rig: Rig, count: int) -> Counter[str]:
+    """The reasons of so many connections to a wrong port."""
+    before = rig.reasons()
+    for port in range(count):
+        rig.run(tcp("S", UNSERVED, client_port=port + 1))
+    return Counter({name: n - before[name] for name, n in rig.reasons().items() if n != before[name]})
+
+
+def test_refusals_beyond_a_second_s_budget_are_dropped_and_counted(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+
+    assert refused(rig, BUDGET + 250) == {"wrong_port": BUDGET, "no_service": 250}
+    assert rig.run_for_reason(udp(UNSERVED))[1] is Reason.NO_SERVICE
+
+
+@pytest.mark.parametrize(("idle_tokens", "refusals"), [(0, 0), (1, 1), (7, 7), (BUDGET, BUDGET), (5 * BUDGET, BUDGET)])
+def test_refusals_begin_again_as_time_goes_on(rig: Rig, idle_tokens: int, refusals: int) -> None:
+    """As many as the time since brought, but never more than what a second brings."""
+    rig.hold(USUAL.tables)
+    rig.set_tokens(0, hz=SLOW_HZ, idle_ticks=idle_tokens * TICKS_A_TOKEN)
+
+    assert refused(rig, refusals + 5) == Counter({"wrong_port": refusals, "no_service": 5})
+
+
+def test_refusals_of_less_than_a_token_s_time_are_not_lost(rig: Rig) -> None:
+    """A bucket that is asked often must fill no slower: half a token's time twice is a token."""
+    rig.hold(USUAL.tables)
+    rig.set_tokens(0, hz=SLOW_HZ, idle_ticks=TICKS_A_TOKEN // 2)
+    assert refused(rig, 20) == {"no_service": 20}
+
+    rig.age_tokens(ANSWERS, ticks=TICKS_A_TOKEN // 2)
+
+    assert refused(rig, 5) == {"wrong_port": 1, "no_service": 4}
+
+
+def test_refusals_leave_the_services_alone(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+    refused(rig, BUDGET + 1)
+
+    assert rig.run_for_reason(tcp("S"))[1] is Reason.SYN
+    assert rig.run_for_reason(tcp("A", client=CLIENT))[1] is Reason.FIRST_ACK
+    assert rig.run_for_reason(tcp("A", client_port=7))[1] is Reason.PICKED_UP
+
+
+# Connections in mid-stream -------------------------------------------------------------------------------------------
+
+
+def test_connections_in_mid_stream_beyond_the_budget_go_to_their_slot_without_a_flow(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+    frames = [tcp("A", client_port=port + 1) for port in range(BUDGET + 200)]
+
+    outcomes = [rig.run_for_reason(frame) for frame in frames]
+
+    assert [reason for _, reason in outcomes] == [Reason.PICKED_UP] * BUDGET + [Reason.OVER_BUDGET] * 200
+    assert rig.flow_backends().total() == BUDGET
+    assert [rig.run(frame).data for frame in frames] == [outcome.data for outcome, _ in outcomes]
+    assert {outcome.verdict for outcome, _ in outcomes} == {Verdict.TX}
+    syns = [rig.run(tcp("S", client_port=port + 1)).data[:6] for port in range(BUDGET, BUDGET + 200)]
+    assert syns == [outcome.data[:6] for outcome, _ in outcomes[BUDGET:]]
+
+
+def test_connection_over_budget_is_entered_once_there_is_time(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+    rig.set_tokens(0)
+    sent, reason = rig.run_for_reason(tcp("A"))
+    rig.set_tokens(0, hz=SLOW_HZ, idle_ticks=TICKS_A_TOKEN)
+
+    again, then = rig.run_for_reason(tcp("A"))
+
+    assert (reason, then) == (Reason.OVER_BUDGET, Reason.PICKED_UP)
+    assert again.data == sent.data
+
+
+def test_budget_of_a_service_is_its_own(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+    for port in range(BUDGET + 1):
+        rig.run(tcp("A", client_port=port + 1))
+
+    assert rig.run_for_reason(tcp("A", client_port=65_000))[1] is Reason.OVER_BUDGET
+    assert rig.run_for_reason(tcp("A", 11_112, client_port=65_000))[1] is Reason.PICKED_UP
+    assert rig.run_for_reason(udp(client_port=65_000))[1] is Reason.UDP_NEW
+    assert rig.run_for_reason(tcp("S", UNSERVED))[1] is Reason.WRONG_PORT
