@@ -46,6 +46,15 @@ static __always_inline bool may_reuse(const struct flow *flow, const struct back
 	return backend->state == LB_BACKEND_DRAINING && flow->state == LB_FLOW_OPEN;
 }
 
+/* Each packet of a live connection leaves the time and the acknowledgement that it was seen with. */
+static __always_inline void note_segment(struct flow *flow, const struct tcphdr *tcp)
+{
+	follow_tcp_state(flow, tcp);
+	if (tcp->ack)
+		flow->acked = tcp->ack_seq;
+	touch(flow);
+}
+
 static __always_inline struct flow new_flow(const struct choice *c)
 {
 	struct flow flow = {

@@ -92,7 +92,7 @@ static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct t
 	if (!is_handshake && !take_token(c->service, PICK_UPS_A_SECOND))
 		return LB_OVER_BUDGET;
 	flow = new_flow(c);
-	follow_tcp_state(&flow, tcp); /* a FIN in mid-stream leaves little to come */
+	note_segment(&flow, tcp); /* a FIN in mid-stream leaves little to come */
 	if (!enter_flow(c, &flow, stale))
 		return LB_UNTRACKED;
 	if (!is_handshake)
@@ -126,8 +126,9 @@ static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, cons
 		touch(flow);
 		return LB_REUSED_PORT;
 	}
-	follow_tcp_state(flow, tcp);
-	touch(flow);
+	if (c->backend->state == LB_BACKEND_DEAD)
+		return LB_DEAD;
+	note_segment(flow, tcp);
 	return LB_ESTABLISHED;
 }
 
@@ -153,7 +154,7 @@ static __always_inline enum lb_reason balance_udp(const struct packet *pkt, cons
 		return LB_MALFORMED;
 	c->key = (struct flow_key4){ip->saddr, ip->daddr, udp->source, udp->dest};
 	flow = lb_flows_udp4.lookup(&c->key);
-	if (!flow || !choose_by_flow(c, flow) || c->backend->state == LB_BACKEND_DOWN)
+	if (!flow || !choose_by_flow(c, flow) || c->backend->state >= LB_BACKEND_DOWN)
 		return new_udp(c);
 	touch(flow);
 	return LB_UDP_ESTABLISHED;
@@ -250,9 +251,11 @@ static __always_inline enum lb_reason dispose(struct xdp_md *ctx, const struct p
 {
 	if (!is_vip(ip->daddr))
 		return LB_NOT_VIP;
-	if (reason == LB_NO_SERVICE && take_token(ANSWERS, ANSWERS_A_SECOND) && answer_wrong_port(ctx, pkt, ip))
-		return LB_WRONG_PORT;
-	return reason;
+	if (reason != LB_NO_SERVICE && reason != LB_DEAD)
+		return reason;
+	if (!take_token(ANSWERS, ANSWERS_A_SECOND) || !refuse(ctx, pkt, ip))
+		return reason;
+	return reason == LB_DEAD ? LB_RESET : LB_WRONG_PORT;
 }
 
 static __always_inline enum lb_reason balance_ipv4(struct xdp_md *ctx, const struct packet *pkt, u32 *bytes)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* refuse.h: answers for a VIP's ports where nobody listens: a TCP reset (RFC 9293 section 3.5.2), or ICMP port unreachable
- * (RFC 1122 section 3.2.2.1). The frame is made over in its place and goes back to the station that sent it. */
+/* refuse.h: answers where nobody else will, for a port without service or a dead backend: a TCP reset (RFC 9293 section
+ * 3.5.2), or ICMP port unreachable (RFC 1122 section 3.2.2.1). The frame is made over in its place and goes back to the
+ * station that sent it. */
 #ifndef LB_REFUSE_H
 #define LB_REFUSE_H
 
@@ -157,7 +158,7 @@ static __always_inline bool is_single_host(__be32 address)
 }
 
 /* False: nothing is answered, and the frame is as it was or beyond use; it is to be dropped. */
-static __always_inline bool answer_wrong_port(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip)
+static __always_inline bool refuse(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip)
 {
 	if (!is_single_host(ip->saddr))
 		return false;

@@ -14,6 +14,7 @@ enum lb_backend_state {
 	LB_BACKEND_UP = 1,       /* takes new connections */
 	LB_BACKEND_DRAINING = 2, /* keeps its connections, takes no new ones */
 	LB_BACKEND_DOWN = 3,     /* as draining; and a client that connects anew from the same port chooses again */
+	LB_BACKEND_DEAD = 4,     /* as down; and its connections cannot be alive: their clients get a reset */
 };
 
 /* One real server. `link` is one word, so that a MAC and its generation change in one store: the MAC's six bytes as they
@@ -71,7 +72,8 @@ struct flow {
 	u32 last_seen; /* jiffies, low 32 bits: compare as signed differences */
 	u16 service;
 	u8 state; /* enum lb_flow_state */
-	u8 pad[5];
+	u8 pad;
+	__be32 acked; /* the client's latest acknowledgement: where a reset must stand to be believed (RFC 5961) */
 };
 
 /* Bytes are those of the IP datagram, as its total length says. */
@@ -128,16 +130,18 @@ enum lb_reason {
 	LB_ARP_REPLY = 13,
 	LB_PING_REPLY = 14,
 	LB_WRONG_PORT = 15, /* a VIP, but no service on this port: refused by TCP RST or ICMP port unreachable */
+	LB_RESET = 16, /* of a connection whose backend is dead: answered by a TCP RST */
 	/* dropped */
-	LB_NO_SERVICE = 16,    /* as wrong_port, but too many at once; or another protocol than TCP, UDP, ICMP */
-	LB_NO_BACKEND = 17,    /* the pool has nobody who takes new connections */
-	LB_UNRESOLVED = 18,    /* the backend's MAC was never confirmed */
-	LB_LOOP_OWN = 19,      /* our own frame or probe came back */
-	LB_LOOP_BACKEND = 20,  /* the chosen backend sent the packet back: the VIP is not on its loopback */
-	LB_LOST_FRAGMENT = 21, /* its first fragment did not come by, or too long ago */
-	LB_MALFORMED = 22,
-	LB_ICMP_UNKNOWN = 23, /* an ICMP message that is no ping and quotes no connection of ours */
-	LB_REASONS = 24,
+	LB_NO_SERVICE = 17,    /* as wrong_port, but too many at once; or another protocol than TCP, UDP, ICMP */
+	LB_NO_BACKEND = 18,    /* the pool has nobody who takes new connections */
+	LB_DEAD = 19, /* as reset, but too many at once */
+	LB_UNRESOLVED = 20,    /* the backend's MAC was never confirmed */
+	LB_LOOP_OWN = 21,      /* our own frame or probe came back */
+	LB_LOOP_BACKEND = 22,  /* the chosen backend sent the packet back: the VIP is not on its loopback */
+	LB_LOST_FRAGMENT = 23, /* its first fragment did not come by, or too long ago */
+	LB_MALFORMED = 24,
+	LB_ICMP_UNKNOWN = 25, /* an ICMP message that is no ping and quotes no connection of ours */
+	LB_REASONS = 26,
 	LB_ADMITTED = LB_REASONS, /* not a way to leave: go on */
 };
 

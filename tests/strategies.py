@@ -73,7 +73,7 @@ def _backends(dice: Dice, current: Tables) -> dict[int, BackendRow]:
     for number in IDS:
         generation = dice.pick(list(_generations(current, number)))
         if generation:
-            state = dice.pick((BackendState.UP, BackendState.UP, BackendState.DRAINING, BackendState.DOWN))
+            state = dice.pick((BackendState.UP, *(state for state in BackendState if state)))
             mac = dice.pick(MACS if state is BackendState.UP else (*MACS, None))
             found[number] = backend_row(number, generation, state=state, mac=mac)
     return found

@@ -30,12 +30,13 @@ _FORWARDED = frozenset(
     )
 )
 NEARLY_FULL = 0.9
-_ANSWERED = frozenset(("arp_reply", "ping_reply", "wrong_port"))
+_ANSWERED = frozenset(("arp_reply", "ping_reply", "wrong_port", "reset"))
 _ALARMS = {
     "loop_backend": "a backend sends packets back: the VIP is missing on its loopback",
     "loop_own": "our own packets come back: a loop, or a backend without the VIP that forwards",
     "unresolved": "packets for a backend without a known MAC were dropped",
     "no_backend": "packets for a pool without an available backend were dropped",
+    "dead": "clients of a dead backend were not told so by a reset: too many at once",
     "untracked": "packets were forwarded without a flow entry: the flow table was full, or a last packet came late",
     "over_budget": "connections were picked up in mid-stream faster than allowed: forwarded, but not remembered (a flood?)",
     "lost_fragment": "fragments were dropped, for the first one of their datagram had not come by",

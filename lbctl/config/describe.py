@@ -33,7 +33,7 @@ def _service(service: Service) -> str:
 def _pool(pool: Pool) -> Iterator[str]:
     storage = f", {pool.storage} storage" if pool.storage else ""
     count = f"{len(pool.backends)} backend{'' if len(pool.backends) == 1 else 's'}"
-    yield f"{pool.name}: {pool.kind}{storage}, {count}"
+    yield f"{pool.name}: {pool.kind}{storage}, {count}, reset on down: {pool.backends[0].reset_on_down}"
     total = sum(backend.weight for backend in pool.backends)
     for backend in pool.backends:
         yield f"  {_backend(backend, total)}"

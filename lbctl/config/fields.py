@@ -20,7 +20,7 @@ from lbctl.config.words import (
     refuse_check_to_come,
     refuse_private_storage,
 )
-from lbctl.core.model import AttachMode, PoolKind, Protocol, Storage
+from lbctl.core.model import AttachMode, PoolKind, Protocol, ResetOnDown, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ KindWord = Annotated[PoolKind, BeforeValidator(one_of(PoolKind)), Takes(" | ".jo
 StorageWord = Annotated[
     Storage, BeforeValidator(one_of(Storage, refuse=refuse_private_storage)), Takes(" | ".join(Storage))
 ]
+ResetOnDownWord = Annotated[ResetOnDown, BeforeValidator(one_of(ResetOnDown)), Takes(" | ".join(ResetOnDown))]
 CheckWord = Annotated[
     CheckType, BeforeValidator(one_of(CheckType, refuse=refuse_check_to_come)), Takes(" | ".join(CheckType))
 ]

@@ -78,6 +78,7 @@ def _backend(spec: FileSpec, pool_name: str, name: str) -> Backend:
         weight=backend.weight,
         check=_check(effective_check(pool, backend, services)),
         agent=_agent(pool, backend),
+        reset_on_down=pool.reset_on_down,
     )
 
 

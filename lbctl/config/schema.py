@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, WrapVa
 
 from lbctl.config import fields
 from lbctl.config.mistakes import InvalidValueError
-from lbctl.core.model import AttachMode
+from lbctl.core.model import AttachMode, ResetOnDown
 
 
 class _Spec(BaseModel):
@@ -106,6 +106,10 @@ class PoolSpec(_Spec):
     """How the backends' health is probed. May be left out."""
     agent: AgentSpec | None = None
     """The load agent of all backends. Without one, weights stay as written."""
+    reset_on_down: fields.ResetOnDownWord = ResetOnDown.TRANSPORT
+    """Whether the clients of a backend that goes down get a TCP reset, so that they try again at once instead of waiting for a
+    time-out of their own: `transport` on evidence that no connection can be alive (refused, unreachable, no answer to ARP),
+    `always` also when the server answers, but wrongly, `never` not at all."""
     backends: dict[fields.Name, BackendSpec]
     """The servers, by name. A backend's name is what consistent hashing goes by: keep it when an address changes."""
 

@@ -161,11 +161,20 @@ def _after_failure(health: Health, result: ProbeResult, timing: CheckTiming, now
         failing,
         status=Status.DOWN,
         streak=0,
-        cause=DownCause.TRANSPORT if result.outcome.is_transport_evidence else DownCause.APPLICATION,
+        cause=_cause(health, result, timing),
         since_s=health.since_s if health.status is Status.DOWN else now,
         is_busy=False,
         is_misconfigured=False,
     )
+
+
+def _cause(health: Health, result: ProbeResult, timing: CheckTiming) -> DownCause:
+    """Transport evidence resets clients, so one such result alone is not believed where ``fall`` asks for more; nor is it
+    enough for a backend that was adopted as down, which may have live connections. One without history has none."""
+    before = health.last_result
+    is_repeated = before is not None and before.outcome.is_transport_evidence
+    is_confirmed = is_repeated or timing.fall == 1 or health.status is Status.UNKNOWN
+    return DownCause.TRANSPORT if result.outcome.is_transport_evidence and is_confirmed else DownCause.APPLICATION
 
 
 def _status_events(before: Health, after: Health) -> tuple[HealthEvent, ...]:

@@ -46,6 +46,16 @@ class PoolKind(StrEnum):
     OTHER = "other"
 
 
+class ResetOnDown(StrEnum):
+    """When the clients of a backend that is down get a reset, instead of waiting for a time-out of their own."""
+
+    NEVER = "never"
+    TRANSPORT = "transport"
+    """On evidence that no connection can be alive: refused, unreachable, no answer to ARP."""
+    ALWAYS = "always"
+    """Also when the server answers, but not as its protocol demands."""
+
+
 class Storage(StrEnum):
     """Whether the archives of a pool answer for the same studies."""
 
@@ -112,6 +122,7 @@ class Backend:
     weight: int
     check: Check
     agent: Agent | None = None
+    reset_on_down: ResetOnDown = ResetOnDown.TRANSPORT
 
     @property
     def label(self) -> str:

@@ -8,8 +8,12 @@
 | draining       | none            | go on                    | an operator, or the backend's agent, or weight 0     |
 | removed        | none            | go on until they end     | the file no longer has the backend                   |
 | unknown        | none            | go on                    | not probed yet                                       |
-| unresolved     | none            | go on to the last MAC    | the neighbour does not answer ARP                    |
-| down           | none            | go on to the last MAC    | probes fail                                          |
+| unresolved     | none            | reset, see below         | the neighbour does not answer ARP                    |
+| down           | none            | reset, see below         | probes fail                                          |
+
+Live connections of a backend that is down go on to its last MAC unless ``reset_on_down`` of its pool says that their clients
+are to be told by a reset: on transport evidence by default. What was answered (a refusal) is evidence by itself; silence is
+only while others on the same interface are heard, for else it may be the director that is cut off.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lbctl.core.capacity import Capacity, weight
-from lbctl.core.health import Health, Status
-from lbctl.core.model import Backend
+from lbctl.core.health import DownCause, Health, Status
+from lbctl.core.model import Backend, ResetOnDown
 from lbctl.core.tables import BackendState
+from lbctl.core.verdict import Outcome
 
 
 class Condition(StrEnum):
@@ -55,6 +60,15 @@ class Signals:
     is_drained: bool
     is_resolved: bool
     neighbour: str
+    is_silence_doubted: bool = False
+    """Nobody else on its interface was heard either when it fell silent."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it answers neither ARP nor, at the latest look, a probe."""
+        result = self.health.last_result
+        is_unreachable = result is not None and result.outcome in (Outcome.UNREACHABLE, Outcome.TIMEOUT)
+        return self.neighbour == "failed" or not self.is_resolved or is_unreachable
 
 
 def standing(backend: Backend, signals: Signals) -> Standing:
@@ -64,7 +78,7 @@ def standing(backend: Backend, signals: Signals) -> Standing:
     return Standing(
         condition=condition,
         reason=reason,
-        state=BackendState.UP if takes_new else _state_without_new(signals),
+        state=BackendState.UP if takes_new else _state_without_new(backend, signals),
         weight=weight(backend.weight, signals.capacity) if takes_new else 0,
     )
 
@@ -96,7 +110,13 @@ def _why_weightless(backend: Backend, capacity: Capacity) -> str:
     return f"its agent says {capacity.word}" if capacity.is_withheld else "its agent reports 0 %"
 
 
-def _state_without_new(signals: Signals) -> BackendState:
-    """Down also frees a client's ports for a connection to somebody else."""
-    is_gone = not signals.is_resolved or signals.health.status is Status.DOWN
-    return BackendState.DOWN if is_gone else BackendState.DRAINING
+def _state_without_new(backend: Backend, signals: Signals) -> BackendState:
+    """Down also frees a client's ports for a connection to somebody else; dead also resets the clients that are left."""
+    is_down = signals.health.status is Status.DOWN
+    is_mute = signals.neighbour == "failed"
+    has_evidence = is_mute or (is_down and signals.health.cause is DownCause.TRANSPORT)
+    is_reason = has_evidence or (is_down and backend.reset_on_down is ResetOnDown.ALWAYS)
+    is_doubtful = signals.is_silent and signals.is_silence_doubted
+    if is_reason and not is_doubtful and backend.reset_on_down is not ResetOnDown.NEVER:
+        return BackendState.DEAD
+    return BackendState.DOWN if is_down or not signals.is_resolved else BackendState.DRAINING

@@ -28,6 +28,7 @@ class BackendState(IntEnum):
     UP = 1
     DRAINING = 2
     DOWN = 3
+    DEAD = 4
 
 
 def reference(backend_id: int, generation: int) -> int:

@@ -19,6 +19,7 @@ from lbctl.config.loader import load_regular
 from lbctl.core.desired import NicFacts
 from lbctl.core.model import Declaration
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
+from lbctl.daemon import words
 from lbctl.daemon.announcing import Announcer
 from lbctl.daemon.attaching import Attacher
 from lbctl.daemon.eventlog import log_events, log_steps
@@ -27,6 +28,7 @@ from lbctl.daemon.models import Flows, Status
 from lbctl.daemon.monitor import Monitor
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.reporting import Reporter
+from lbctl.daemon.resetting import Resetter
 from lbctl.daemon.store import OverrideStore, with_drained
 from lbctl.daemon.surroundings import Claims, Surroundings, faults_of
 from lbctl.dataplane.port import Dataplane
@@ -37,9 +39,7 @@ _log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_S = 10.0
 RECHECK_INTERVAL_S = 10.0
-RETRY_S = 1.0
-FIRST_VERDICTS_S = 1.0
-LAST_DRAINED = "; warning: nobody in its pool takes new connections now"
+RETRY_S = FIRST_VERDICTS_S = 1.0
 
 
 class Daemon:
@@ -62,6 +62,7 @@ class Daemon:
         self._links: Mapping[str, Link] = {}
         self._announcer = Announcer(surroundings)
         self._attacher = Attacher(dataplane)
+        self._resetter = Resetter(dataplane, surroundings.network)
         self._changing = asyncio.Lock()
         self._has_news = asyncio.Event()
         self._has_link_news = asyncio.Event()
@@ -76,9 +77,7 @@ class Daemon:
         async with self._changing:
             self._learn_claims(claims.owners.keys() | claims.unchecked, claims)
             await self._settle(links)
-            if (
-                self._reconciler.current.services
-            ):  # adopted: what flows refer to must be known before an id is given away
+            if self._reconciler.current.services:  # adopted: no id that a flow refers to may be given away
                 await self._sweep()
             await self._first_verdicts()
             await self._reconcile()
@@ -132,6 +131,7 @@ class Daemon:
     async def _reconcile(self) -> None:
         plan = self._reconciler.reconcile(now=time.monotonic())
         self._facts.last_error = None
+        self._resetter.carried_out(plan.steps)
         log_steps(plan.steps, self._reconciler)
         self._announce_new()
 
@@ -240,7 +240,7 @@ class Daemon:
         return self._reporter.status()
 
     def flows(self, limit: int) -> Flows:
-        """Live flows. May be called from another thread."""
+        """May be called from another thread."""
         return self._reporter.flows(limit)
 
     async def set_drained(self, label: str, *, drained: bool) -> str:
@@ -256,9 +256,8 @@ class Daemon:
             self._reconciler.drained = overrides.drained
             if not await self._reconcile_now():
                 return f"{label} will be {word}: it is saved, but the kernel refused for now; lbctl goes on trying"
-        is_last = drained and not self._reconciler.takers(label.partition("/")[0])
-        effect = ": no new connections, live ones go on" if drained else ""
-        return f"{label} {word}{effect}{LAST_DRAINED if is_last else ''}"
+        takers = self._reconciler.takers(label.partition("/")[0])
+        return words.drained(label, is_last=not takers) if drained else f"{label} enabled"
 
     async def reload(self) -> str:
         """Read the file again. On any fault nothing changes, and the old configuration goes on."""
@@ -296,5 +295,6 @@ class Daemon:
             raise
 
     async def close(self) -> None:
-        """Stop probing. The kernel goes on forwarding."""
+        """The kernel goes on forwarding."""
         await self._monitor.close()
+        await self._resetter.close()

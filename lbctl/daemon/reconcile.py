@@ -1,12 +1,11 @@
 """The single owner of state: takes in what was declared and observed, and makes the kernel hold what follows from it.
 
-Every input is a method that changes a fact; `reconcile` turns all facts into tables, the tables into a plan, and carries it
-out. Synchronous and without a clock of its own, so that tests drive it with a fake data plane.
+Every input is a method that changes a fact; `reconcile` turns all facts into tables, the tables into a plan, and carries
+it out. Synchronous and without a clock of its own.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
@@ -25,9 +24,11 @@ from lbctl.core.tables import Tables, id_of
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.adoption import adopted_health, adopted_percents
 from lbctl.daemon.conditions import Conditions
+from lbctl.daemon.doubts import Doubts, is_heard
+from lbctl.daemon.words import require
 from lbctl.dataplane.layout import BACKENDS, INTERFACES, POOLS, SERVICES, SLOTS
 from lbctl.dataplane.port import Dataplane, IdleLimits, Sweep
-from lbctl.errors import KernelError, UsageError
+from lbctl.errors import KernelError
 from lbctl.network.port import Neighbour, is_other_station
 
 LIMITS = Limits(backends=BACKENDS, services=SERVICES, pools=POOLS, slots=SLOTS, interfaces=INTERFACES)
@@ -71,6 +72,7 @@ class Reconciler:
         self._macs = {row.address: row.mac for row in self.current.backends.values() if row.mac}
         self.conditions = Conditions()
         self._retention = Retention()
+        self._doubts = Doubts()
         self._idle_limits: dict[int, float] = {}
         self._adopt(now)
         self._learn_labels()
@@ -158,7 +160,7 @@ class Reconciler:
         self.neighbours[neighbour.address] = neighbour
         if neighbour.usable and neighbour.mac:
             self._macs[neighbour.address] = neighbour.mac
-        return before is None or (before.mac, before.usable) != (neighbour.mac, neighbour.usable)
+        return before is None or _essence(before) != _essence(neighbour)
 
     @property
     def _interfaces_of_backends(self) -> Mapping[IPv4Address, str]:
@@ -172,7 +174,7 @@ class Reconciler:
 
     @property
     def is_first_look_over(self) -> bool:
-        """Whether every backend was probed, or has history, and every agent has answered since the start."""
+        """Whether every backend was probed or has history, and every agent has answered."""
         return all(
             (member.health.last_result or member.health.accepts_new) and not member.capacity.is_adopted
             for member in self.members.values()
@@ -196,16 +198,19 @@ class Reconciler:
             is_drained=backend.label in self.drained,
             is_resolved=neighbour is not None and neighbour.usable,
             neighbour=neighbour.state if neighbour else "missing",
+            is_silence_doubted=backend.label in self._doubts.labels,
         )
 
     def takers(self, pool: str) -> frozenset[str]:
         """The backends of a pool that take new connections, by label."""
-        standings = self.standings()
-        members = self.declaration.pool(pool).backends
+        members, standings = self.declaration.pool(pool).backends, self.standings()
         return frozenset(backend.label for backend in members if standings[backend.label].weight)
 
     def plan(self, *, now: float) -> tuple[Plan, Tables]:
         """What is to be done, and the tables that this leads to."""
+        backends, interfaces = tuple(self.declaration.backends()), self._interfaces_of_backends
+        heard = {interfaces[a] for a, found in self.neighbours.items() if a in interfaces and is_heard(found)}
+        self._doubts.note(backends, silent=lambda backend: self._signals(backend).is_silent, heard=heard)
         self._retention.removed(self._removed(), now=now)
         kept = self._retention.kept()
         standings = self.standings()
@@ -281,16 +286,14 @@ class Reconciler:
 
     def require_backend(self, label: str) -> None:
         """`UsageError` naming the nearest one if there is no such backend."""
-        labels = [backend.label for backend in self.declaration.backends()]
-        if label not in labels:
-            if label in self.labels.values():
-                raise UsageError(f"{label} was removed from the file", hint="it takes no new connections any more")
-            close = difflib.get_close_matches(label, labels, n=len(labels), cutoff=0.8)
-            hint = f"did you mean {' or '.join(close)}?" if close else "the backends are: " + ", ".join(labels)
-            raise UsageError(f"there is no backend {label}", hint=hint)
+        require(label, declared=[backend.label for backend in self.declaration.backends()], known=self.labels.values())
 
     def _backend(self, label: str) -> Backend | None:
         return next((backend for backend in self.declaration.backends() if backend.label == label), None)
+
+
+def _essence(neighbour: Neighbour) -> tuple[bytes | None, bool, bool]:
+    return neighbour.mac, neighbour.usable, neighbour.state == "failed"
 
 
 def _numbers(kind: str, names: frozenset[Name]) -> frozenset[int]:

@@ -27,6 +27,7 @@ ATTACH_XDP = 37
 PROG_XDP_HAS_FRAGS = 1 << 5
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
+_EXISTING = 2  # BPF_EXIST: update, never insert
 VERIFIER_LOG_BYTES = 1 << 18
 
 
@@ -201,6 +202,18 @@ def delete_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> int:
             deleted += delete_raw(fd, key_at) == 0
         key_at += keys.itemsize
     return deleted
+
+
+def update_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
+    """Write ``wanted`` where entries still have ``values``, one after the other; returns which, shape (n,). All arrays
+    contiguous."""
+    held, written = np.zeros(1, values.dtype), np.zeros(len(keys), np.bool_)
+    lookup_raw, update_raw = _lib().bpf_map_lookup_elem, _lib().bpf_map_update_elem
+    for i, expected in enumerate(values):
+        key_at = keys.ctypes.data + i * keys.itemsize
+        if lookup_raw(fd, key_at, held.ctypes.data) == 0 and held.tobytes() == expected.tobytes():
+            written[i] = update_raw(fd, key_at, wanted.ctypes.data + i * wanted.itemsize, _EXISTING) == 0
+    return written
 
 
 def delete(fd: int, key: NDArray[Any]) -> bool:

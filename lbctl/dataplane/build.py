@@ -54,12 +54,8 @@ def compile_source(shim: str, source: str, defines: list[str]) -> Any:
 
     text = "\n".join(flatten(source, set()))
     triple = f"/usr/include/{platform.machine()}-linux-gnu"
-    strict = [
-        "-Wall",
-        "-Werror",
-        "-Wno-unused-function",
-        "-fno-strict-aliasing",
-    ]  # headers are also summed as 16-bit words
+    # headers are also summed as 16-bit words, hence no strict aliasing
+    strict = ["-Wall", "-Werror", "-Wno-unused-function", "-fno-strict-aliasing"]
     flags = ["-isystem", "/usr/include", "-isystem", triple, *strict, *defines]
     return BPF(text=text, cflags=flags)
 

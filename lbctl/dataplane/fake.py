@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TypeVar
 
 import numpy as np
 
 from lbctl.core.model import AttachMode
+from lbctl.core.model import Protocol as Transport
 from lbctl.core.plan import SetBackend, SetInterface, SetPool, SetService, SetSlots, SetVip, Step
 from lbctl.core.tables import BackendRow, InterfaceRow, PoolRow, ServiceKey, ServiceRow, Tables
 from lbctl.dataplane.layout import SLOTS
-from lbctl.dataplane.port import AttachedMode, Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic
+from lbctl.dataplane.port import AttachedMode, Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic, Waiting
 from lbctl.errors import KernelError
 
 _Key = TypeVar("_Key")
@@ -103,6 +105,19 @@ class FakeDataplane:
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """The flows that the test put there."""
         return self.live_flows[:limit]
+
+    def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
+        """The open TCP flows that the test put there; what they acknowledged is 1."""
+        given_up = [
+            flow
+            for flow in self.live_flows
+            if flow.backend in references and flow.protocol is Transport.TCP and flow.state == "open"
+        ]
+        self.live_flows = [replace(flow, state="reset") if flow in given_up else flow for flow in self.live_flows]
+        return [
+            Waiting(client=f.client, client_port=f.client_port, vip=f.vip, vip_port=f.vip_port, acked=1)
+            for f in given_up
+        ]
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Remember the interface."""

@@ -13,7 +13,7 @@ from lbctl.core.model import Protocol as Transport
 from lbctl.dataplane import sweep
 from lbctl.dataplane.layout import MAPS, FlowState
 from lbctl.dataplane.maps import HashMap
-from lbctl.dataplane.port import FlowEntry, IdleLimits, Sweep
+from lbctl.dataplane.port import FlowEntry, IdleLimits, Sweep, Waiting
 
 FLOW_MAPS = {Transport.TCP: "lb_flows_tcp4", Transport.UDP: "lb_flows_udp4"}
 _K = TypeVar("_K", bound=Hashable)
@@ -49,6 +49,19 @@ class FlowTables:
         capacity = sum(MAPS[name].max_entries for name in FLOW_MAPS.values())
         return Sweep(flows=by_backend, services=by_service, vips=by_vip, expired=expired, capacity=capacity, fill=fill)
 
+    def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
+        """The open TCP flows of these backends; they are marked as reset, so that the sweep ends them."""
+        found: list[Waiting] = []
+        tcp = self._maps[FLOW_MAPS[Transport.TCP]]
+        for keys, flows in tcp.batches():
+            ours = np.isin(flows["backend"], references) & (flows["state"] == FlowState.OPEN)
+            marked = flows[ours].copy()
+            marked["state"] = FlowState.RESET
+            # looked at once more each: a client that came back from the same port is somebody else's by now
+            is_marked = tcp.replace_unchanged(keys[ours], flows[ours], marked)
+            found += _waiting(keys[ours][is_marked], flows[ours][is_marked])
+        return found
+
     def entries(self, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""
         found: list[FlowEntry] = []
@@ -74,6 +87,16 @@ class FlowTables:
             )
             for key, flow, idle_s in zip(keys.tolist(), flows.tolist(), idle.tolist(), strict=True)
         ]
+
+
+def _waiting(keys: NDArray[Any], flows: NDArray[Any]) -> list[Waiting]:
+    acked = flows["acked"].tolist()
+    return [
+        Waiting(
+            client=IPv4Address(key[0]), client_port=key[2], vip=IPv4Address(key[1]), vip_port=key[3], acked=acknowledged
+        )
+        for key, acknowledged in zip(keys.tolist(), acked, strict=True)
+    ]
 
 
 def _add(totals: dict[_K, int], counts: Mapping[_K, int]) -> None:

@@ -20,7 +20,7 @@ from lbctl.dataplane.flows import FlowTables
 from lbctl.dataplane.layout import INTERFACES, MAPS, Reason
 from lbctl.dataplane.links import Links
 from lbctl.dataplane.maps import HashMap, PerCpuArray, shared_array
-from lbctl.dataplane.port import Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic
+from lbctl.dataplane.port import Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic, Waiting
 from lbctl.errors import KernelError
 
 _KNOWN_HZ = (100, 250, 300, 1000)
@@ -205,6 +205,10 @@ class KernelDataplane:
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""
         return self._flows.entries(limit)
+
+    def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
+        """The TCP clients of these backends, whose flows end soon."""
+        return self._flows.give_up(references)
 
     # Clock, links, memory --------------------------------------------------------------------------------------------
 

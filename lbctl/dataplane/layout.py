@@ -59,14 +59,16 @@ class Reason(IntEnum):
     ARP_REPLY = 13
     PING_REPLY = 14
     WRONG_PORT = 15
-    NO_SERVICE = 16
-    NO_BACKEND = 17
-    UNRESOLVED = 18
-    LOOP_OWN = 19
-    LOOP_BACKEND = 20
-    LOST_FRAGMENT = 21
-    MALFORMED = 22
-    ICMP_UNKNOWN = 23
+    RESET = 16
+    NO_SERVICE = 17
+    NO_BACKEND = 18
+    DEAD = 19
+    UNRESOLVED = 20
+    LOOP_OWN = 21
+    LOOP_BACKEND = 22
+    LOST_FRAGMENT = 23
+    MALFORMED = 24
+    ICMP_UNKNOWN = 25
 
 
 class MapType(IntEnum):
@@ -97,7 +99,9 @@ SERVICE = struct(("key", "<u8"), ("id", "<u2"), ("pool", "<u2"), ("pad", "<u4"))
 POOL = struct(("table", "<u8"), ("identity", "<u8"))
 BACKEND = struct(("link", "<u8"), ("address", ">u4"), ("state", "u1"), ("pad", "u1", 3), ("identity", "<u8"))
 FLOW_KEY4 = struct(("client", ">u4"), ("vip", ">u4"), ("client_port", ">u2"), ("vip_port", ">u2"), ("pad", "<u4"))
-FLOW = struct(("backend", "<u4"), ("last_seen", "<u4"), ("service", "<u2"), ("state", "u1"), ("pad", "u1", 5))
+FLOW = struct(
+    ("backend", "<u4"), ("last_seen", "<u4"), ("service", "<u2"), ("state", "u1"), ("pad", "u1"), ("acked", ">u4")
+)
 COUNTER = struct(("packets", "<u8"), ("bytes", "<u8"))
 SERVICE_STATS = struct(("packets", "<u8"), ("bytes", "<u8"), ("connections", "<u8"))
 BACKEND_STATS = struct(("packets", "<u8"), ("bytes", "<u8"), ("connections", "<u8"), ("returned", "<u8"))

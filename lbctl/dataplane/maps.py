@@ -49,6 +49,11 @@ class HashMap:
         """Delete the entries that still have these values; returns how many."""
         return bpf.delete_unchanged(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
+    def replace_unchanged(self, keys: NDArray[Any], values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
+        """Write ``wanted`` where entries still have ``values``; returns which, shape (n,)."""
+        arrays = (np.ascontiguousarray(array) for array in (keys, values, wanted))
+        return bpf.update_unchanged(self._fd, *arrays)
+
     def batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """All entries as (keys, values) arrays of equal length."""
         cursor = np.zeros(2, np.uint64)

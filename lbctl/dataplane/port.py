@@ -93,6 +93,17 @@ class FlowEntry:
     state: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A client of a dead backend. ``acked`` is the sequence number that it expects next from the VIP."""
+
+    client: IPv4Address
+    client_port: int
+    vip: IPv4Address
+    vip_port: int
+    acked: int
+
+
 class Dataplane(Protocol):
     """The BPF side of the kernel. One writer at a time; methods raise `KernelError`."""
 
@@ -122,6 +133,10 @@ class Dataplane(Protocol):
 
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""
+        ...
+
+    def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
+        """The TCP clients of these backends, whose flows end soon."""
         ...
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:

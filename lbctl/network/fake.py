@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -16,6 +16,7 @@ from lbctl.network.port import (
     NetworkEvent,
     ProbePath,
 )
+from lbctl.network.tcp import Reset
 
 
 class FakeNetwork:
@@ -33,6 +34,7 @@ class FakeNetwork:
         self.managed: set[tuple[int, IPv4Address]] = set()
         self.paths: frozenset[ProbePath] = frozenset()
         self.announcements: list[tuple[str, IPv4Address]] = []
+        self.resets: list[Reset] = []
         self.is_closed = False
         self._queue: asyncio.Queue[NetworkEvent] = asyncio.Queue()
 
@@ -108,6 +110,11 @@ class FakeNetwork:
     async def find_duplicate(self, link: Link, vip: IPv4Address) -> bytes | None:
         """Look up ``duplicates``."""
         return self.duplicates.get(vip)
+
+    async def send_resets(self, resets: Sequence[Reset]) -> int:
+        """Append to ``resets``."""
+        self.resets += resets
+        return len(resets)
 
     async def close(self) -> None:
         """Note that it was called."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from ipaddress import IPv4Address
 
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
-from lbctl.network import neighbours, packets
+from lbctl.network import neighbours, packets, tcp
 from lbctl.network.events import EventStream
 from lbctl.network.links import read_link, read_links
 from lbctl.network.netlink import Netlink
 from lbctl.network.paths import apply, read_tables, tables_of
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
 from lbctl.network.refusals import explained
+from lbctl.network.tcp import Reset
 from lbctl.network.watch import NeighbourWatch
 
 _log = logging.getLogger(__name__)
+
+RESETS_AT_ONCE = 200
+RESET_PAUSE_S = 0.01
 
 
 class KernelNetwork:
@@ -108,6 +112,14 @@ class KernelNetwork:
     ) -> bytes | None:
         """RFC 5227 ARP probe; takes ``probes * spacing_s`` seconds when nobody answers."""
         return await packets.find_duplicate(link, vip, probes=probes, spacing_s=spacing_s)
+
+    async def send_resets(self, resets: Sequence[Reset]) -> int:
+        """In small portions, so that a reset of thousands floods nobody and the loop turns meanwhile."""
+        sent = 0
+        for start in range(0, len(resets), RESETS_AT_ONCE):
+            sent += tcp.send(resets[start : start + RESETS_AT_ONCE])
+            await asyncio.sleep(RESET_PAUSE_S)
+        return sent
 
     async def close(self) -> None:
         """Stop watching and release sockets. Leaves neighbours and routes in place."""

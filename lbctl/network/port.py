@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
+
+from lbctl.network.tcp import Reset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,10 @@ class Network(Protocol):
 
     async def find_duplicate(self, link: Link, vip: IPv4Address) -> bytes | None:
         """RFC 5227 ARP probe: the MAC of a station that already answers for the VIP, or ``None`` after the wait."""
+        ...
+
+    async def send_resets(self, resets: Sequence[Reset]) -> int:
+        """Tell these clients that their connections are over; returns how many were told."""
         ...
 
     async def close(self) -> None:

@@ -10,16 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from lbctl.cli.client import get
 from lbctl.daemon.models import BackendStatus, Status
-from lbctl.dataplane import bpf, loader
-from lbctl.dataplane.layout import MAPS
-from lbctl.dataplane.maps import shared_array
-from lbctl.dataplane.rows import backend_row
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import PREFIX_LENGTH, Node
 from lbctl.lab.topology import SUBNET, VIP, Lab
@@ -45,6 +40,7 @@ def configuration(
     interface: str = "eth0",
     mode: str = "auto",
     director: IPv4Address = SUBNET[10],
+    pool: Mapping[str, str] | None = None,
 ) -> str:
     """A file (JSON is YAML) with a TCP and a UDP service on each VIP, answered by these backends."""
     addresses = {node.name: node.address for node in backends} | dict(more_backends or {})
@@ -60,7 +56,7 @@ def configuration(
         {
             "interfaces": {interface: {"address": f"{director}/{PREFIX_LENGTH}", "mode": mode}},
             "services": services,
-            "pools": {POOL: {"kind": "other", "check": dict(check), "backends": rows}},
+            "pools": {POOL: {"kind": "other", "check": dict(check), "backends": rows, **(pool or {})}},
         },
         indent=1,
     )
@@ -129,9 +125,11 @@ def directing(lab: Lab, config: str, *, director: Node | None = None) -> Iterato
 class Line:
     """A client's TCP connection to a VIP, kept open; ``backend`` is the name of the server that answers."""
 
-    def __init__(self, client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, from_port: int = 0, timeout_s: float = 5.0
+    ) -> None:
         with client.enter():
-            self._socket = socket.create_connection((str(vip), port), timeout=timeout_s)
+            self._socket = socket.create_connection((str(vip), port), timeout_s, ("", from_port))
         self._reader = self._socket.makefile("rb")
         self.client_port: int = self._socket.getsockname()[1]
         self.backend = self.ask()
@@ -148,6 +146,17 @@ class Line:
     def send(self) -> None:
         """Send a line without waiting for an answer."""
         self._socket.sendall(b"who\n")
+
+    def wait(self, *, timeout_s: float) -> bytes:
+        """Say nothing and wait for what comes: empty at the end. `ConnectionResetError`, or `TimeoutError` if nothing comes."""
+        self._socket.settimeout(timeout_s)
+        return self._socket.recv(100)
+
+    @property
+    def port(self) -> int:
+        """The client's port."""
+        number: int = self._socket.getsockname()[1]
+        return number
 
     @property
     def is_alive(self) -> bool:
@@ -255,19 +264,6 @@ def reload(daemon: Daemon, config: str) -> str:
 def _reload_lines(daemon: Daemon) -> list[str]:
     lines = daemon.log.read_text().splitlines()
     return [line for line in lines if "reloaded" in line]
-
-
-class PinnedBackends:
-    """The data plane's row of each backend, as the program sees it at this very moment."""
-
-    def __init__(self, pins: Path) -> None:
-        spec = MAPS["lb_backends"]
-        self._rows = shared_array(bpf.open_pin(loader.pin_path("lb_backends", spec, pins)), spec)
-
-    def mac_of(self, node: Node) -> str:
-        """The MAC that frames for that backend get."""
-        (row,) = self._rows[(self._rows["address"] == int(node.address)) & (self._rows["state"] != 0)]
-        return (backend_row(row).mac or b"").hex(":")
 
 
 class ArpEar:

@@ -20,7 +20,6 @@ from tests.netns.director_rig import (
     RARE,
     Datagrams,
     Line,
-    PinnedBackends,
     backend,
     configuration,
     directing,
@@ -28,6 +27,7 @@ from tests.netns.director_rig import (
     serving,
     wait_state,
 )
+from tests.netns.pinned import PinnedBackends
 
 _RTMGRP_NEIGH = 4
 announced_or_not = pytest.mark.parametrize("announce", [True, False], ids=["announced", "silent"])

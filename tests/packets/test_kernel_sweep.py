@@ -30,7 +30,7 @@ def put_flows(rig: Rig, count: int, seed: int) -> dict[int, tuple[int, float, in
         idle_s, state = draw.choice([0, 4, 15, 25, 35, 110, 130, 590, 610, 3590, 3610]), draw.choice(list(FlowState))
         service = draw.choice([1, 2, 3])
         keys[i] = (int(CLIENT), int(VIP), 1000 + i, 104, 0)
-        values[i] = (backend, now - idle_s * hz & 0xFFFFFFFF, service, state, (0,) * 5)
+        values[i] = (backend, now - idle_s * hz & 0xFFFFFFFF, service, state, 0, 0)
         found[1000 + i] = (backend, float(idle_s), int(state), service)
     half = count // 2
     rig.flows["lb_flows_tcp4"].set_all(keys[:half], values[:half])

@@ -60,7 +60,7 @@ def test_check_of_a_good_file_says_what_it_means(tmp_path: Path) -> None:
         "services\n"
         "  pacs: 192.0.2.100 tcp 104, 11112 on eth0 -> archives, idle limit 1h\n"
         "pools\n"
-        "  archives: archive, shared storage, 2 backends\n"
+        "  archives: archive, shared storage, 2 backends, reset on down: transport\n"
         "    pacs1: 192.0.2.11 on eth0, weight 100 (50%); dicom-echo port 104, LBCTL to ANY-SCP, every 5s, timeout 3s, "
         "fall 2, rise 3\n"
         "    pacs2: 192.0.2.12 on eth0, weight 100 (50%); dicom-echo port 104, LBCTL to ANY-SCP, every 5s, timeout 3s, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.unit.config.rows import Wrong, edited, whole
 
 _PRESET = "    preset: dicom\n"
+_SHARED = "    storage: shared\n"
 _KIND = "    kind: archive\n    storage: shared\n"
 
 _HL7 = """\
@@ -180,6 +181,13 @@ ROWS: tuple[Wrong, ...] = (
         "storage: §private",
         says=("'private' is not available yet",),
         hint="of its own",
+    ),
+    edited(
+        "pool-reset-on-down-unknown-word",
+        _SHARED,
+        f"{_SHARED}    reset_on_down: §application\n",
+        says=("reset_on_down", "'application'"),
+        hint="never, transport",
     ),
     edited(
         "pool-storage-missing",

@@ -21,6 +21,7 @@ from lbctl.core.model import (
     DicomEchoCheck,
     PoolKind,
     Protocol,
+    ResetOnDown,
     Storage,
     TcpCheck,
 )
@@ -149,6 +150,16 @@ def test_backend_belongs_to_the_interface_whose_subnet_holds_it() -> None:
     text += "  seen: {kind: web, backends: {web1: {address: 198.51.100.12}}}\n"
     found = declaration(text.replace("pools:", "  web: {vip: 198.51.100.100, preset: https, pool: seen}\npools:"))
     assert [backend.interface for backend in found.backends()] == ["eth0", "eth0", "eth1"]
+
+
+@pytest.mark.parametrize("word", ResetOnDown)
+def test_reset_on_down_of_a_pool_holds_for_its_backends(word: ResetOnDown) -> None:
+    found = with_pool(f"reset_on_down: {word}")
+    assert {backend.reset_on_down for backend in found.backends()} == {word}
+
+
+def test_reset_on_down_left_out_is_transport() -> None:
+    assert {backend.reset_on_down for backend in declaration(GOOD).backends()} == {ResetOnDown.TRANSPORT}
 
 
 def test_words_that_yaml_1_1_took_for_booleans_are_text() -> None:

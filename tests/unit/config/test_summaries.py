@@ -25,7 +25,7 @@ def test_describe_good_file_names_addresses_ports_shares_checks_and_limits() -> 
         "services",
         "  pacs: 192.0.2.100 tcp 104, 11112 on eth0 -> archives, idle limit 1h",
         "pools",
-        "  archives: archive, shared storage, 2 backends",
+        "  archives: archive, shared storage, 2 backends, reset on down: transport",
         "    pacs1: 192.0.2.11 on eth0, weight 100 (80%); "
         "dicom-echo port 104, LBCTL to ANY-SCP, every 5s, timeout 3s, fall 2, rise 3",
         "    pacs2: 192.0.2.12 on eth0, weight 25 (20%); "

@@ -131,11 +131,43 @@ def test_health_down_tells_the_cause(outcome: Outcome, cause: DownCause) -> None
 
 
 def test_health_down_other_evidence_changes_the_cause_once() -> None:
-    outcomes = [Outcome.TIMEOUT, Outcome.TIMEOUT, Outcome.REFUSED, Outcome.UNREACHABLE]
+    outcomes = [Outcome.TIMEOUT, Outcome.TIMEOUT, Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.REFUSED]
     health, events = run(Health.adopted(True, now=0.0), *outcomes)
 
-    assert events[1:] == [DownCauseChanged(cause=DownCause.TRANSPORT, reason="refused at 12")]
-    assert (health.reason, health.since_s) == ("unreachable at 13", 11.0)
+    assert events[1:] == [DownCauseChanged(cause=DownCause.TRANSPORT, reason="unreachable at 13")]
+    assert (health.reason, health.since_s) == ("refused at 14", 11.0)
+
+
+@pytest.mark.parametrize(
+    ("start", "outcomes", "cause"),
+    [
+        pytest.param(Health.adopted(True, now=0.0), "timeout refused", DownCause.APPLICATION, id="one refusal"),
+        pytest.param(Health.adopted(True, now=0.0), "refused timeout", DownCause.APPLICATION, id="taken back"),
+        pytest.param(Health.adopted(True, now=0.0), "timeout refused refused", DownCause.TRANSPORT, id="repeated"),
+        pytest.param(Health.adopted(True, now=0.0), "refused unreachable", DownCause.TRANSPORT, id="of either kind"),
+        pytest.param(
+            Health.adopted(True, now=0.0), "refused refused timeout refused", DownCause.APPLICATION, id="doubted since"
+        ),
+        pytest.param(Health.adopted(False, now=0.0), "refused", DownCause.APPLICATION, id="adopted as down"),
+        pytest.param(
+            Health.adopted(False, now=0.0), "refused refused", DownCause.TRANSPORT, id="adopted, and repeated"
+        ),
+        pytest.param(
+            Health(since_s=0.0), "refused", DownCause.TRANSPORT, id="first probe of a backend without history"
+        ),
+    ],
+)
+def test_health_transport_evidence_counts_when_it_is_repeated(start: Health, outcomes: str, cause: DownCause) -> None:
+    health, _ = run(start, *map(Outcome, outcomes.split()))
+
+    assert health.cause is cause
+
+
+def test_health_transport_evidence_counts_at_once_where_one_failure_is_enough() -> None:
+    refused = ProbeResult(outcome=Outcome.REFUSED, detail="refused")
+    health, _ = observe(Health.adopted(True, now=0.0), refused, timing=CheckTiming(fall=1, rise=3), now=1.0)
+
+    assert health.cause is DownCause.TRANSPORT
 
 
 def test_health_busy_is_told_once_and_relieved_once() -> None:

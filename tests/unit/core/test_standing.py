@@ -9,10 +9,10 @@ import pytest
 
 from lbctl.core.capacity import Capacity
 from lbctl.core.health import DownCause, Health, Status
-from lbctl.core.model import Backend
+from lbctl.core.model import Backend, ResetOnDown
 from lbctl.core.standing import Condition, Signals, Standing, standing
 from lbctl.core.tables import BackendState
-from lbctl.core.verdict import AgentWord
+from lbctl.core.verdict import AgentWord, Outcome, ProbeResult
 from tests.unit.core.declarations import pool
 
 BACKEND = pool("archives", {"pacs1": 11}).backends[0]
@@ -21,6 +21,7 @@ UP = Health(status=Status.UP, since_s=0.0, reason="echo in 3 ms")
 BUSY = replace(UP, is_busy=True, reason="association limit reached")
 MISCONFIGURED = replace(UP, is_misconfigured=True, reason="called AE title not recognised")
 DOWN = Health(status=Status.DOWN, since_s=0.0, reason="connection refused", cause=DownCause.TRANSPORT)
+WRONG = replace(DOWN, cause=DownCause.APPLICATION, reason="no A-ASSOCIATE-AC")
 UNKNOWN = Health(since_s=0.0)
 FULL = Capacity()
 QUARTER = Capacity(percent=25, smoothed_percent=25.0, target_percent=25)
@@ -36,7 +37,7 @@ def signals(
         health=health,
         capacity=capacity,
         is_drained=drained,
-        is_resolved=neighbour != "failed",
+        is_resolved=neighbour not in ("failed", "incomplete"),
         neighbour=neighbour,
     )
 
@@ -57,27 +58,32 @@ ROWS = {
         signals(UNKNOWN, drained=True), Condition.DRAINING, BackendState.DRAINING, 0, "drained by an operator",
     ),
     "drained and down": (
-        signals(DOWN, drained=True), Condition.DRAINING, BackendState.DOWN, 0,
+        signals(DOWN, drained=True), Condition.DRAINING, BackendState.DEAD, 0,
         "drained by an operator; also down: connection refused",
     ),
     "drained and unresolved": (
-        signals(drained=True, neighbour="failed"), Condition.DRAINING, BackendState.DOWN, 0, "drained by an operator",
+        signals(drained=True, neighbour="failed"), Condition.DRAINING, BackendState.DEAD, 0, "drained by an operator",
     ),
     "agent says drain": (signals(UP, WORD_DRAIN), Condition.DRAINING, BackendState.DRAINING, 0, "its agent says drain"),
     "agent says down": (signals(UP, WORD_DOWN), Condition.DRAINING, BackendState.DRAINING, 0, "its agent says down"),
     "agent reports nought": (signals(UP, EMPTY), Condition.DRAINING, BackendState.DRAINING, 0, "its agent reports 0 %"),
     "unknown": (signals(UNKNOWN), Condition.UNKNOWN, BackendState.DRAINING, 0, "not probed yet"),
+    "not resolved yet": (
+        signals(neighbour="incomplete"), Condition.UNRESOLVED, BackendState.DOWN, 0,
+        "192.0.2.11 does not answer ARP (its entry is incomplete)",
+    ),
     "unresolved": (
-        signals(neighbour="failed"), Condition.UNRESOLVED, BackendState.DOWN, 0,
+        signals(neighbour="failed"), Condition.UNRESOLVED, BackendState.DEAD, 0,
         "192.0.2.11 does not answer ARP (its entry is failed)",
     ),
     "unresolved and down": (
-        signals(DOWN, neighbour="failed"), Condition.UNRESOLVED, BackendState.DOWN, 0,
+        signals(DOWN, neighbour="failed"), Condition.UNRESOLVED, BackendState.DEAD, 0,
         "192.0.2.11 does not answer ARP (its entry is failed)",
     ),
-    "down": (signals(DOWN), Condition.DOWN, BackendState.DOWN, 0, "connection refused"),
+    "down": (signals(DOWN), Condition.DOWN, BackendState.DEAD, 0, "connection refused"),
+    "down, but it answers": (signals(WRONG), Condition.DOWN, BackendState.DOWN, 0, "no A-ASSOCIATE-AC"),
     "down, and its agent says drain": (
-        signals(DOWN, WORD_DRAIN), Condition.DOWN, BackendState.DOWN, 0, "connection refused",
+        signals(DOWN, WORD_DRAIN), Condition.DOWN, BackendState.DEAD, 0, "connection refused",
     ),
 }  # fmt: skip
 
@@ -87,6 +93,41 @@ def test_standing_of_these_signals_is_as_in_the_table(
     found: Signals, condition: Condition, state: BackendState, weight: int, reason: str
 ) -> None:
     assert judged(found) == Standing(condition=condition, state=state, weight=weight, reason=reason)
+
+
+def after(outcome: Outcome, cause: DownCause) -> Health:
+    """Down, and this is how the latest probe ended."""
+    return replace(DOWN, cause=cause, last_result=ProbeResult(outcome=outcome, detail=outcome))
+
+
+REFUSED = after(Outcome.REFUSED, DownCause.TRANSPORT)
+UNREACHABLE = after(Outcome.UNREACHABLE, DownCause.TRANSPORT)
+SILENT = after(Outcome.TIMEOUT, DownCause.APPLICATION)
+FAILED = after(Outcome.FAILED, DownCause.APPLICATION)
+MUTE = signals(UNREACHABLE, neighbour="failed")
+RESETS = {
+    # signals: states if reset_on_down is never, transport, always; and if its silence is doubted
+    "refused": (signals(REFUSED), (3, 4, 4), (3, 4, 4)),
+    "unreachable": (signals(UNREACHABLE), (3, 4, 4), (3, 3, 3)),
+    "no answer to ARP": (MUTE, (3, 4, 4), (3, 3, 3)),
+    "no answer to the probe": (signals(SILENT), (3, 3, 4), (3, 3, 3)),
+    "a wrong answer": (signals(FAILED), (3, 3, 4), (3, 3, 4)),
+    "not resolved yet": (signals(neighbour="incomplete"), (3, 3, 3), (3, 3, 3)),
+    "up": (signals(UP), (1, 1, 1), (1, 1, 1)),
+    "drained": (signals(UP, drained=True), (2, 2, 2), (2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize(("found", "states", "doubted"), RESETS.values(), ids=RESETS)
+def test_standing_resets_as_the_pool_says_and_never_by_doubtful_silence(
+    found: Signals, states: tuple[int, ...], doubted: tuple[int, ...]
+) -> None:
+    for is_doubted, expected in ((False, states), (True, doubted)):
+        judged = [
+            standing(replace(BACKEND, reset_on_down=word), replace(found, is_silence_doubted=is_doubted)).state
+            for word in (ResetOnDown.NEVER, ResetOnDown.TRANSPORT, ResetOnDown.ALWAYS)
+        ]
+        assert judged == list(expected)
 
 
 def test_standing_declared_weight_of_nought_drains_whatever_the_agent_says() -> None:

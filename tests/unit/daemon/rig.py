@@ -25,6 +25,8 @@ NIC = NicFacts(ifindex=IFINDEX, mac=bytes.fromhex("02000000000a"))
 HEALTHY = ProbeResult(outcome=Outcome.HEALTHY, detail="port 104 accepts connections", latency_s=0.001)
 REFUSED = ProbeResult(outcome=Outcome.REFUSED, detail="connection refused on port 104")
 
+UNREACHABLE = ProbeResult(outcome=Outcome.UNREACHABLE, detail="no route to port 104")
+
 
 def file(*backends: str, vips: tuple[IPv4Address, ...] = (VIP,), more: str = "") -> str:
     """A configuration: backends as ``a``, ``b weight=50``, ``c agent`` or ``d address=192.0.2.99``, numbered from

@@ -11,7 +11,7 @@ from lbctl.core.plan import SetBackend, SetSlots
 from lbctl.core.tables import BackendState
 from lbctl.core.verdict import AgentReport, AgentSilence, AgentWord
 from tests.tables import comparable
-from tests.unit.daemon.rig import HEALTHY, IFINDEX, NIC, REFUSED, Rig, declared, neighbour
+from tests.unit.daemon.rig import HEALTHY, IFINDEX, NIC, REFUSED, UNREACHABLE, Rig, declared, neighbour
 
 
 def restarted(rig: Rig, *, drained: frozenset[str] = frozenset()) -> Rig:
@@ -175,7 +175,52 @@ def test_backend_that_went_down_loses_its_slots_before_its_state() -> None:
     rig.probe(REFUSED, "a", times=2)
     kinds = [type(step) for step in rig.reconcile().steps]
     assert kinds == [SetSlots, SetBackend]
-    assert rig.row("a").state is BackendState.DOWN
+    assert rig.row("a").state is BackendState.DEAD
+
+
+def fall_silent(rig: Rig, *names: str, state: str = "failed") -> None:
+    """No answer to ARP; if it failed, none to probes either."""
+    for name in names:
+        rig.reconciler.neighbour_seen(neighbour(rig.row(name).address, state=state))
+    if state == "failed":
+        rig.probe(UNREACHABLE, *names, times=2)
+    rig.reconcile()
+
+
+def test_backend_that_falls_silent_while_another_is_heard_is_dead() -> None:
+    rig = Rig(declared("a", "b")).up()
+    fall_silent(rig, "a")
+    assert (rig.row("a").state, rig.row("b").state) == (BackendState.DEAD, BackendState.UP)
+
+
+def test_backends_that_fall_silent_together_are_not_dead_not_even_when_one_is_heard_again() -> None:
+    rig = Rig(declared("a", "b")).up()
+    fall_silent(rig, "a", "b", state="probe")
+    fall_silent(rig, "a")
+    fall_silent(rig, "b")
+    states = [(rig.row("a").state, rig.row("b").state)]
+    rig.reconciler.neighbour_seen(neighbour(rig.row("a").address))
+    rig.reconcile()
+    states.append((rig.row("a").state, rig.row("b").state))
+    assert states == [(BackendState.DOWN, BackendState.DOWN)] * 2
+
+
+def test_backend_whose_silence_was_doubted_is_believed_once_it_has_answered() -> None:
+    rig = Rig(declared("a", "b")).up()
+    fall_silent(rig, "a", "b")
+    rig.meet_all()
+    rig.up()
+    assert rig.row("a").state is BackendState.UP
+    fall_silent(rig, "a")
+    assert rig.row("a").state is BackendState.DEAD
+
+
+def test_neighbour_that_fails_after_it_was_lost_is_news() -> None:
+    rig = Rig(declared("a", "b")).up()
+    address = rig.row("a").address
+    assert rig.reconciler.neighbour_seen(neighbour(address, state="incomplete"))
+    assert rig.reconciler.neighbour_seen(neighbour(address, state="failed"))
+    assert not rig.reconciler.neighbour_seen(neighbour(address, state="failed"))
 
 
 def test_neighbour_with_another_mac_changes_one_row_and_no_slot() -> None:

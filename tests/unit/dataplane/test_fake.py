@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -10,7 +11,7 @@ from lbctl.core.model import AttachMode, Protocol
 from lbctl.core.plan import SetBackend, SetVip
 from lbctl.core.tables import BackendState, Tables, reference
 from lbctl.dataplane.fake import FakeDataplane
-from lbctl.dataplane.port import AttachedMode, Dataplane, FlowEntry, IdleLimits
+from lbctl.dataplane.port import AttachedMode, Dataplane, FlowEntry, IdleLimits, Waiting
 from lbctl.errors import KernelError
 from tests.strategies import backend_row
 from tests.tables import comparable
@@ -86,6 +87,23 @@ def test_fake_sweep_deletes_idle_flows_and_counts_the_others() -> None:
     assert swept.vips == {VIP: 2, other: 1}
     assert len(dataplane.flows(limit=10)) == 3
     assert len(dataplane.flows(limit=2)) == 2
+
+
+def test_fake_gives_up_the_open_tcp_flows_of_a_backend_once() -> None:
+    dataplane = FakeDataplane()
+    dying = entry(1)
+    others = [
+        replace(dying, protocol=Protocol.UDP),
+        replace(dying, state="closing"),
+        entry(1, backend=reference(3, 7)),
+    ]
+    dataplane.live_flows = [dying, *others]
+
+    told = dataplane.give_up([reference(3, 8)])
+
+    assert told == [Waiting(client=dying.client, client_port=40_000, vip=VIP, vip_port=104, acked=1)]
+    assert dataplane.live_flows == [replace(dying, state="reset"), *others]
+    assert dataplane.give_up([reference(3, 8)]) == []
 
 
 def test_fake_attaches_natively_unless_told_otherwise() -> None:

@@ -27,6 +27,7 @@ DECLARED = {found["name"]: found for found in DECLARATION.finditer((EBPF / "maps
 SCALARS = {"u32": "<u4", "u64": "<u8", "__be32": ">u4"}
 STRUCTS: dict[str, np.dtype[Any]] = {
     "globals": layout.GLOBALS,
+    "budget": layout.BUDGET,
     "interface": layout.INTERFACE,
     "vip": layout.VIP,
     "service": layout.SERVICE,
@@ -34,7 +35,6 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "backend": layout.BACKEND,
     "flow_key4": layout.FLOW_KEY4,
     "flow": layout.FLOW,
-    "budget": layout.BUDGET,
     "counter": layout.COUNTER,
     "service_stats": layout.SERVICE_STATS,
     "backend_stats": layout.BACKEND_STATS,

@@ -30,7 +30,7 @@ LIVE[[1, 2]], GENERATIONS[[1, 2, 3]] = True, (7, 8, 9)
 def flow(
     *, idle: int, now: int = HOUR * 10, service: int = 1, state: int = FlowState.OPEN, backend: int = reference(1, 7)
 ) -> tuple[Any, ...]:
-    return backend, (now - idle) & 0xFFFFFFFF, service, state, (0, 0, 0, 0, 0)
+    return backend, (now - idle) & 0xFFFFFFFF, service, state, 0, 0
 
 
 def flows(*entries: tuple[Any, ...]) -> NDArray[Any]:
