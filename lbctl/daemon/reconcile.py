@@ -203,8 +203,8 @@ class Reconciler:
 
     def takers(self, pool: str) -> frozenset[str]:
         """The backends of a pool that take new connections, by label."""
-        members, standings = self.declaration.pool(pool).backends, self.standings()
-        return frozenset(backend.label for backend in members if standings[backend.label].weight)
+        members = self.declaration.pool(pool).backends
+        return frozenset(member.label for member in members if standing(member, self._signals(member)).weight)
 
     def plan(self, *, now: float) -> tuple[Plan, Tables]:
         """What is to be done, and the tables that this leads to."""

@@ -1,6 +1,6 @@
 """The build child: compiles the data plane with bcc and prints the result as one line of JSON.
 
-Run as ``/usr/bin/python3 -I build.py SHIM_DIR SOURCE [-DNAME=VALUE ...]`` under the distribution's Python, which has bcc. It
+Run as ``/usr/bin/python3 -I build.py SHIM_DIR SOURCE`` under the distribution's Python, which has bcc. It
 needs nothing else beyond the standard library, and it exits: bcc leaves 50-200 MB of LLVM in a process, which the daemon
 must not carry. It loads and pins nothing. What it prints is an object file in all but name::
 
@@ -47,7 +47,7 @@ def flatten(path: str, seen: set[str]) -> list[str]:
     return lines
 
 
-def compile_source(shim: str, source: str, defines: list[str]) -> Any:
+def compile_source(shim: str, source: str) -> Any:
     """The bcc module of a source file. The kernel shim stands in for a kernel tree, which an XDP program does not need."""
     os.environ["BCC_KERNEL_SOURCE"] = shim
     from bcc import BPF  # reads the environment on import
@@ -56,7 +56,7 @@ def compile_source(shim: str, source: str, defines: list[str]) -> Any:
     triple = f"/usr/include/{platform.machine()}-linux-gnu"
     # headers are also summed as 16-bit words, hence no strict aliasing
     strict = ["-Wall", "-Werror", "-Wno-unused-function", "-fno-strict-aliasing"]
-    flags = ["-isystem", "/usr/include", "-isystem", triple, *strict, *defines]
+    flags = ["-isystem", "/usr/include", "-isystem", triple, *strict]
     return BPF(text=text, cflags=flags)
 
 
@@ -106,7 +106,7 @@ def describe_program(module: Any, lib: Any, name: str, descriptors: dict[int, st
 def main() -> None:
     """Compile and print."""
     try:
-        module = compile_source(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3:])
+        module = compile_source(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]))
     except Exception as error:  # bcc raises nothing more precise; the compiler has already said where
         sys.exit(str(error))
     from bcc import lib

@@ -91,16 +91,16 @@ class Build:
         self._child.communicate()
 
 
-def start_build(source: Path | None = None, *, defines: Mapping[str, int] | None = None) -> Build:
-    """Start the build child on ``lb.c``, or on another source that includes it; ``defines`` are preprocessor macros."""
+def start_build(source: Path | None = None) -> Build:
+    """Start the build child on ``lb.c``, or on another source that includes it."""
     directory = source_directory()
     argv = [DISTRIBUTION_PYTHON, "-I", str(_BUILD), str(directory / "kshim"), str(source or directory / "lb.c")]
-    return Build(argv + [f"-D{name}={value}" for name, value in (defines or {}).items()])
+    return Build(argv)
 
 
-def compile_source(source: Path | None = None, *, defines: Mapping[str, int] | None = None) -> ObjectFile:
+def compile_source(source: Path | None = None) -> ObjectFile:
     """`start_build` and wait."""
-    return start_build(source, defines=defines).wait()
+    return start_build(source).wait()
 
 
 def _program(name: str, parts: Mapping[str, Any]) -> Program:
