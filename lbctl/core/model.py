@@ -60,6 +60,53 @@ class Storage(StrEnum):
     """Whether the archives of a pool answer for the same studies."""
 
     SHARED = "shared"
+    PRIVATE = "private"
+    """Each has its own: every source keeps to the archive that it was assigned, and others do not see its studies."""
+
+
+class Reassign(StrEnum):
+    """When a source of a pool with private storage is given another backend than the one that holds its studies."""
+
+    NEVER = "never"
+    """Not even when its backend was removed: an operator assigns it anew."""
+    REMOVED = "removed"
+    """When its backend is no longer in the file."""
+    DOWN = "down"
+    """As soon as its backend is down, too."""
+
+
+class Policy(StrEnum):
+    """How a pool's backends share its connections."""
+
+    BALANCE = "balance"
+    """By weight."""
+    FAILOVER = "failover"
+    """One at a time, in the order of the file."""
+
+
+class Failback(StrEnum):
+    """When a pool with fail-over goes back to a backend further up in its order."""
+
+    MANUAL = "manual"
+    """When an operator says so."""
+    AUTOMATIC = "automatic"
+    """As soon as that backend is up again."""
+
+
+class OnEmpty(StrEnum):
+    """What a new connection gets when no backend takes it, in the pool and in its fallback."""
+
+    RESET = "reset"
+    """A refusal at once: TCP reset, or ICMP port unreachable."""
+    DROP = "drop"
+    """Nothing: the client tries again until its own time-out."""
+
+
+class WrongPort(StrEnum):
+    """What a packet for a VIP gets on a port that no service has."""
+
+    REFUSE = "refuse"
+    DROP = "drop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +170,10 @@ class Backend:
     check: Check
     agent: Agent | None = None
     reset_on_down: ResetOnDown = ResetOnDown.TRANSPORT
+    connection_limit: int = 0
+    """TCP connections at most; 0: no limit."""
+    resume_at: int = 0
+    """Once full, it takes new connections again when it has come down to so many; below the limit."""
 
     @property
     def label(self) -> str:
@@ -138,6 +189,12 @@ class Pool:
     kind: PoolKind
     storage: Storage | None
     backends: tuple[Backend, ...]
+    policy: Policy = Policy.BALANCE
+    failback: Failback = Failback.MANUAL
+    fallback: str | None = None
+    """The pool whose backends take new connections when none of this one does."""
+    on_empty: OnEmpty = OnEmpty.RESET
+    reassign: Reassign = Reassign.REMOVED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +211,22 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Director:
+    """What concerns the director as a whole. The tables hold so many flows; another size counts from the next start on."""
+
+    tcp_flows: int = 131_072
+    udp_flows: int = 65_536
+    wrong_port: WrongPort = WrongPort.REFUSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
     """The whole of one configuration file, valid as it stands."""
 
     interfaces: tuple[Interface, ...]
     services: tuple[Service, ...]
     pools: tuple[Pool, ...]
+    director: Director = Director()
 
     def backends(self) -> Iterator[Backend]:
         """Every backend of every pool, in the order of the file."""
@@ -171,5 +238,6 @@ class Declaration:
         return next(pool for pool in self.pools if pool.name == name)
 
     def services_of(self, pool: str) -> tuple[Service, ...]:
-        """The services that a pool answers, in the order of the file."""
-        return tuple(service for service in self.services if service.pool == pool)
+        """The services that a pool answers, in the order of the file: its own, then those it is the fallback of."""
+        own = tuple(service for service in self.services if service.pool == pool)
+        return own + tuple(service for service in self.services if self.pool(service.pool).fallback == pool)
