@@ -15,7 +15,7 @@ ARGS ?=
 
 TESTS := tests/lint tests/unit tests/packets tests/netns tests/acceptance
 
-.PHONY: help root deps deps-lab venv lock check test long demo bench lab-up lab-down lab-shell install uninstall clean
+.PHONY: help root deps deps-lab venv lock check test long demo demo-life bench lab-up lab-down lab-shell install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { sub(" .*", "", $$1); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ long: root deps deps-lab venv ## soaks, big fuzzing, long fault runs
 demo: root deps deps-lab venv ## real archives behind one address; figures in build/demo.json
 	@mkdir -p build
 	@$(PYTHON) -m lbctl.lab.demo
+
+demo-life: root deps deps-lab venv ## the life of a connection, rule by rule; figures in build/demo-life.json
+	@mkdir -p build
+	@$(PYTHON) -m lbctl.lab.demo life
 
 bench: root deps deps-lab venv ## ns per packet by path; figures in build/bench.json
 	@mkdir -p build

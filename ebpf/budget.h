@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* budget.h: token buckets, one a CPU and a purpose, against what floods would have us do. */
+/* budget.h: token buckets, one a CPU, service and purpose, against what floods would have us do. */
 #ifndef LB_BUDGET_H
 #define LB_BUDGET_H
 
 #include "maps.h"
 
-#define ANSWERS 0            /* the row for what we generate; other rows are service ids */
-#define ANSWERS_A_SECOND 1000 /* resets and unreachables, each CPU */
-#define PICK_UPS_A_SECOND 1000 /* connections picked up in mid-stream, each CPU and service */
-#define USUAL_HZ 250          /* until the daemon has measured it */
+#define DIRECTOR 0 /* in place of a service id: what we generate ourselves */
+#define REFUSALS_A_SECOND 1000
+#define RESETS_A_SECOND 1000
+#define PICK_UPS_A_SECOND 1000
+#define HANDSHAKES_A_SECOND 20000
+#define USUAL_HZ 250 /* until the daemon has measured it */
 
 static __always_inline u32 ticks_a_second(void)
 {
@@ -19,8 +21,9 @@ static __always_inline u32 ticks_a_second(void)
 }
 
 /* Takes one token if there is one. A bucket holds what a second brings. */
-static __always_inline bool take_token(u32 row, u32 a_second)
+static __always_inline bool take_token(u32 service, enum lb_purpose purpose, u32 a_second)
 {
+	u32 row = service * LB_PURPOSES + purpose;
 	struct budget *budget = lb_budgets.lookup(&row);
 	u32 now = (u32)bpf_jiffies64();
 	u64 fresh;

@@ -6,6 +6,8 @@
 #include "maps.h"
 #include "select.h"
 
+#define LARGEST_WINDOW (1U << 30) /* of TCP, with the largest scale (RFC 7323) */
+
 static __always_inline bool is_syn(const struct tcphdr *tcp)
 {
 	return tcp->syn;
@@ -15,6 +17,13 @@ static __always_inline bool is_syn(const struct tcphdr *tcp)
 static __always_inline bool has_impossible_flags(const struct tcphdr *tcp)
 {
 	return tcp->syn && (tcp->ack || tcp->fin || tcp->rst);
+}
+
+/* Another packet came: nobody spoofed just one. */
+static __always_inline void prove(struct flow *flow)
+{
+	if (flow->is_unproven)
+		flow->is_unproven = 0;
 }
 
 static __always_inline void touch(struct flow *flow)
@@ -27,14 +36,43 @@ static __always_inline void touch(struct flow *flow)
 
 /* FIN and RST shorten the idle limit, neither deletes: the peer may not have seen them. Traffic after a RST shows that it
  * was not meant, or not sent, by the client. */
-static __always_inline void follow_tcp_state(struct flow *flow, const struct tcphdr *tcp)
+static __always_inline u8 state_after(const struct tcphdr *tcp, u8 state)
 {
 	if (tcp->rst)
-		flow->state = LB_FLOW_RESET;
-	else if (tcp->fin)
-		flow->state = LB_FLOW_CLOSING;
-	else if (flow->state == LB_FLOW_RESET)
-		flow->state = LB_FLOW_OPEN;
+		return LB_FLOW_RESET;
+	if (tcp->fin)
+		return LB_FLOW_CLOSING;
+	return state == LB_FLOW_RESET ? LB_FLOW_OPEN : state;
+}
+
+/* Only what ends a connection still goes to a server that is halted. */
+static __always_inline bool is_end_for(const struct tcphdr *tcp, const struct backend *backend)
+{
+	return tcp->rst && backend->state == LB_BACKEND_HALTED;
+}
+
+/* What is open counts as one of its backend's connections. */
+static __always_inline void set_state(struct flow *flow, u8 state)
+{
+	u8 before = flow->state;
+
+	flow->state = state;
+	if (before == LB_FLOW_OPEN)
+		leave(flow->backend);
+	else if (state == LB_FLOW_OPEN)
+		join(flow->backend, false);
+}
+
+/* What the client sends after this segment. */
+static __always_inline u32 next_after(const struct tcphdr *tcp, const struct iphdr *ip)
+{
+	return __builtin_bswap32(tcp->seq) + segment_length(tcp, ip);
+}
+
+/* A segment sent again, or a keep-alive, is a little behind the others; what is far behind is another connection's. */
+static __always_inline bool is_behind(u32 next, u32 latest)
+{
+	return latest - next - 1 < LARGEST_WINDOW;
 }
 
 /* A SYN from the ports of an earlier connection (modalities reuse them) stays with its backend while that one is up, or
@@ -46,12 +84,19 @@ static __always_inline bool may_reuse(const struct flow *flow, const struct back
 	return backend->state == LB_BACKEND_DRAINING && flow->state == LB_FLOW_OPEN;
 }
 
-/* Each packet of a live connection leaves the time and the acknowledgement that it was seen with. */
-static __always_inline void note_segment(struct flow *flow, const struct tcphdr *tcp)
+/* Each packet of a live connection leaves the time that it was seen at, and how far both ends have come. */
+static __always_inline void note_segment(struct flow *flow, const struct tcphdr *tcp, const struct iphdr *ip)
 {
-	follow_tcp_state(flow, tcp);
+	u8 state = state_after(tcp, flow->state);
+	u32 next = next_after(tcp, ip);
+
+	if (state != flow->state)
+		set_state(flow, state);
+	if (!is_behind(next, flow->next))
+		flow->next = next;
 	if (tcp->ack)
 		flow->acked = tcp->ack_seq;
+	prove(flow);
 	touch(flow);
 }
 
@@ -62,8 +107,19 @@ static __always_inline struct flow new_flow(const struct choice *c)
 		.last_seen = (u32)bpf_jiffies64(),
 		.service = c->service,
 		.state = LB_FLOW_OPEN,
+		.is_unproven = 1,
 	};
 
+	return flow;
+}
+
+static __always_inline struct flow new_tcp_flow(const struct choice *c, const struct tcphdr *tcp, const struct iphdr *ip)
+{
+	struct flow flow = new_flow(c);
+
+	flow.state = state_after(tcp, LB_FLOW_OPEN); /* a FIN in mid-stream leaves little to come */
+	flow.next = next_after(tcp, ip);
+	flow.acked = tcp->ack_seq;
 	return flow;
 }
 

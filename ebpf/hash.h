@@ -22,6 +22,18 @@ static __always_inline u64 hash_flow(const struct flow_key4 *key, u64 seed)
 	return h;
 }
 
+/* A source to 32 bits, by which it chooses its slot where all its connections must go the same way. */
+static __always_inline u32 hash_source(__be32 client, u64 seed)
+{
+	u64 h = client ^ seed;
+
+	h ^= h >> 33;
+	h *= 0xff51afd7ed558ccdULL;
+	h ^= h >> 33;
+	h *= 0xc4ceb9fe1a85ec53ULL;
+	return h >> 32;
+}
+
 /* An address to its bit in lb_vip_filter: Fibonacci hashing to 16 bits. */
 static __always_inline u32 hash_address(__be32 address)
 {

@@ -16,6 +16,7 @@
 #include "fragment.h"
 #include "hash.h"
 #include "icmp.h"
+#include "limit.h"
 #include "maps.h"
 #include "packet.h"
 #include "recent.h"
@@ -47,65 +48,112 @@ static __always_inline bool is_vip(__be32 address)
 	return lb_vips.lookup(&address) != NULL;
 }
 
-/* A connection that we have not seen: nothing but a half-open entry is written for its SYN. `flow` is the entry that an
- * earlier connection from the same ports left, to a backend that this one must not follow; or NULL. */
-static __always_inline enum lb_reason open_tcp(struct choice *c, struct flow *flow)
+/* A connection that we have not seen: nothing but a half-open entry is written for its SYN. */
+static __always_inline enum lb_reason open_tcp(struct choice *c)
 {
 	/* A SYN sent again goes where the first one went, while that backend takes new connections. */
-	bool is_repeated = !flow && choose_by_half_open(c) && c->backend->state == LB_BACKEND_UP;
-
-	if (!is_repeated) {
-		if (!choose_by_slot(c))
-			return LB_NO_BACKEND;
-		remember_half_open(c);
-	}
-	if (!flow)
+	if (choose_by_half_open(c) && c->backend->state == LB_BACKEND_UP && has_place(c))
 		return LB_SYN;
-	*flow = new_flow(c);
-	return LB_REUSED_PORT;
+	if (!choose_for_new(c))
+		return nobody_for(c);
+	take_place(c);
+	remember_half_open(c);
+	return LB_SYN;
 }
 
-/* Enters a flow, or finds the one that another CPU entered in this very moment: then that one counts. */
-static __always_inline bool enter_flow(struct choice *c, struct flow *fresh, const struct flow *stale)
+enum entering {
+	ENTERED,
+	FOUND,   /* another CPU entered it in this very moment: that one counts */
+	NOWHERE, /* the table is full */
+};
+
+static __always_inline enum entering enter_flow(struct choice *c, struct flow *fresh)
 {
 	struct flow *entered;
 
-	if (stale)
-		return !lb_flows_tcp4.update(&c->key, fresh);
 	if (!lb_flows_tcp4.insert(&c->key, fresh))
-		return true;
+		return ENTERED;
 	entered = lb_flows_tcp4.lookup(&c->key);
-	return entered && choose_by_flow(c, entered);
+	return entered && choose_by_flow(c, entered) ? FOUND : NOWHERE;
 }
 
-/* A packet of a connection that has no flow, or only a `stale` one to a backend that is gone: the handshake's last packet,
- * or one picked up in mid-stream. */
-static __always_inline enum lb_reason enter_tcp(struct choice *c, const struct tcphdr *tcp, const struct flow *stale)
+/* The handshake's last packet: the connection is made, unless its backend is full by now. */
+static __always_inline enum lb_reason complete_tcp(struct choice *c, struct flow *fresh)
 {
-	bool is_handshake = choose_by_half_open(c);
-	struct flow flow;
+	enum entering entering;
 
-	if (!is_handshake && !choose_by_slot(c))
-		return LB_NO_BACKEND;
-	if (tcp->rst) /* a last packet: there is nothing to enter */
-		return LB_UNTRACKED;
-	if (!is_handshake && !take_token(c->service, PICK_UPS_A_SECOND))
+	if (!take_token(c->service, LB_HANDSHAKES, HANDSHAKES_A_SECOND))
 		return LB_OVER_BUDGET;
-	flow = new_flow(c);
-	note_segment(&flow, tcp); /* a FIN in mid-stream leaves little to come */
-	if (!enter_flow(c, &flow, stale))
-		return LB_UNTRACKED;
-	if (!is_handshake)
-		return LB_PICKED_UP;
+	entering = enter_flow(c, fresh);
+	if (entering == NOWHERE)
+		return LB_UNTRACKED; /* its half-open entry goes on to say where it went, and no limit counts it */
+	if (entering == ENTERED && fresh->state == LB_FLOW_OPEN && !join(c->ref, c->backend->is_limited)) {
+		lb_flows_tcp4.delete(&c->key);
+		return nobody_for(c);
+	}
+	assign(c);
 	forget_half_open(c);
 	return LB_FIRST_ACK;
 }
 
-static __always_inline enum lb_reason new_tcp(struct choice *c, const struct tcphdr *tcp, struct flow *flow)
+/* A connection in mid-stream that has no flow: it may be anybody's, and it may be alive. */
+static __always_inline enum lb_reason pick_up_tcp(struct choice *c, struct flow *fresh)
 {
-	if (!find_service(c, IPPROTO_TCP))
-		return LB_NO_SERVICE;
-	return is_syn(tcp) ? open_tcp(c, flow) : enter_tcp(c, tcp, flow);
+	enum entering entering;
+
+	if (!take_token(c->service, LB_PICK_UPS, PICK_UPS_A_SECOND))
+		return LB_OVER_BUDGET;
+	entering = enter_flow(c, fresh);
+	if (entering == NOWHERE)
+		return LB_UNTRACKED;
+	if (entering == ENTERED && fresh->state == LB_FLOW_OPEN)
+		join(c->ref, false);
+	return LB_PICKED_UP;
+}
+
+/* A packet of a connection that has no flow. */
+static __always_inline enum lb_reason enter_tcp(const struct iphdr *ip, const struct tcphdr *tcp, struct choice *c)
+{
+	bool is_handshake = choose_by_half_open(c);
+	struct flow fresh;
+
+	if (!is_handshake && !choose_unlimited(c, false))
+		return LB_NO_BACKEND;
+	if (c->backend->state >= LB_BACKEND_DEAD && !is_end_for(tcp, c->backend))
+		return LB_DEAD;
+	if (tcp->rst) /* a last packet: there is nothing to enter */
+		return LB_UNTRACKED;
+	fresh = new_tcp_flow(c, tcp, ip);
+	return is_handshake ? complete_tcp(c, &fresh) : pick_up_tcp(c, &fresh);
+}
+
+/* A SYN from the ports of an earlier connection (modalities reuse them) follows it, if its backend takes one more. */
+static __always_inline bool reopen_tcp(const struct iphdr *ip, const struct tcphdr *tcp, const struct choice *c,
+				       struct flow *flow)
+{
+	if (!may_reuse(flow, c->backend))
+		return false;
+	if (flow->state == LB_FLOW_OPEN) {
+		touch(flow);
+		return true;
+	}
+	if (!join(c->ref, c->backend->is_limited))
+		return false;
+	*flow = new_tcp_flow(c, tcp, ip);
+	return true;
+}
+
+/* Whether the packet has a flow that it belongs to, or may go on from. One that it must not follow ends here. */
+static __always_inline bool follow_flow(const struct iphdr *ip, const struct tcphdr *tcp, struct choice *c, struct flow *flow)
+{
+	bool is_known = choose_by_flow(c, flow);
+
+	if (is_known && (!is_syn(tcp) || reopen_tcp(ip, tcp, c, flow)))
+		return true;
+	if (is_known && flow->state == LB_FLOW_OPEN)
+		leave(c->ref);
+	lb_flows_tcp4.delete(&c->key);
+	return false;
 }
 
 static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, const struct iphdr *ip, struct choice *c)
@@ -117,18 +165,16 @@ static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, cons
 		return LB_MALFORMED;
 	c->key = (struct flow_key4){ip->saddr, ip->daddr, tcp->source, tcp->dest};
 	flow = lb_flows_tcp4.lookup(&c->key);
-	if (!flow || !choose_by_flow(c, flow))
-		return new_tcp(c, tcp, flow);
-	if (is_syn(tcp)) {
-		if (!may_reuse(flow, c->backend))
-			return new_tcp(c, tcp, flow);
-		flow->state = LB_FLOW_OPEN;
-		touch(flow);
-		return LB_REUSED_PORT;
+	if (!flow || !follow_flow(ip, tcp, c, flow)) {
+		if (!find_service(c, IPPROTO_TCP))
+			return LB_NO_SERVICE;
+		return is_syn(tcp) ? open_tcp(c) : enter_tcp(ip, tcp, c);
 	}
-	if (c->backend->state == LB_BACKEND_DEAD)
+	if (is_syn(tcp))
+		return LB_REUSED_PORT;
+	if (c->backend->state >= LB_BACKEND_DEAD && !is_end_for(tcp, c->backend))
 		return LB_DEAD;
-	note_segment(flow, tcp);
+	note_segment(flow, tcp, ip);
 	return LB_ESTABLISHED;
 }
 
@@ -139,8 +185,8 @@ static __always_inline enum lb_reason new_udp(struct choice *c)
 
 	if (!find_service(c, IPPROTO_UDP))
 		return LB_NO_SERVICE;
-	if (!choose_by_slot(c))
-		return LB_NO_BACKEND;
+	if (!choose_unlimited(c, true))
+		return nobody_for(c);
 	flow = new_flow(c);
 	return lb_flows_udp4.update(&c->key, &flow) ? LB_UNTRACKED : LB_UDP_NEW;
 }
@@ -156,6 +202,7 @@ static __always_inline enum lb_reason balance_udp(const struct packet *pkt, cons
 	flow = lb_flows_udp4.lookup(&c->key);
 	if (!flow || !choose_by_flow(c, flow) || c->backend->state >= LB_BACKEND_DOWN)
 		return new_udp(c);
+	prove(flow);
 	touch(flow);
 	return LB_UDP_ESTABLISHED;
 }
@@ -245,17 +292,36 @@ static __always_inline enum lb_reason balance_vip(const struct packet *pkt, stru
 	return forward(pkt, ip, &c, reason);
 }
 
+static __always_inline bool drops_wrong_ports(void)
+{
+	u32 first = 0;
+	struct globals *globals = lb_globals.lookup(&first);
+
+	return globals && globals->drops_wrong_ports;
+}
+
+/* Which answer a packet gets instead of silence, if there are not too many at once; else the reason that it came with. */
+static __always_inline enum lb_reason answer_to(enum lb_reason reason)
+{
+	if (reason == LB_DEAD)
+		return take_token(DIRECTOR, LB_RESETS, RESETS_A_SECOND) ? LB_RESET : reason;
+	if (reason == LB_EMPTY)
+		return take_token(DIRECTOR, LB_REFUSALS, REFUSALS_A_SECOND) ? LB_TURNED_AWAY : reason;
+	if (reason == LB_NO_SERVICE && !drops_wrong_ports())
+		return take_token(DIRECTOR, LB_REFUSALS, REFUSALS_A_SECOND) ? LB_WRONG_PORT : reason;
+	return reason;
+}
+
 /* The filter lets a foreign address in thousands through: only a VIP's packet may be dropped, or refused. */
 static __always_inline enum lb_reason dispose(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip,
 					      enum lb_reason reason)
 {
+	enum lb_reason answer;
+
 	if (!is_vip(ip->daddr))
 		return LB_NOT_VIP;
-	if (reason != LB_NO_SERVICE && reason != LB_DEAD)
-		return reason;
-	if (!take_token(ANSWERS, ANSWERS_A_SECOND) || !refuse(ctx, pkt, ip))
-		return reason;
-	return reason == LB_DEAD ? LB_RESET : LB_WRONG_PORT;
+	answer = answer_to(reason);
+	return answer != reason && refuse(ctx, pkt, ip) ? answer : reason;
 }
 
 static __always_inline enum lb_reason balance_ipv4(struct xdp_md *ctx, const struct packet *pkt, u32 *bytes)

@@ -8,7 +8,7 @@
 
 #define MMAPABLE (1U << 10) /* BPF_F_MMAPABLE: user space writes single words without a system call */
 
-/* Seed and generation, row 0. */
+/* What concerns the director as a whole, row 0. */
 BPF_F_TABLE("array", u32, struct globals, lb_globals, 1, 0);
 
 /* The interfaces we balance on. */
@@ -33,13 +33,26 @@ BPF_F_TABLE("array", u32, u32, lb_slots, 1, MMAPABLE);
 /* The real servers by id. */
 BPF_F_TABLE("array", u32, struct backend, lb_backends, 1, MMAPABLE);
 
+/* Who takes new connections of each pool and of its fallback, LB_MEMBERS rows a pool: where to look for room when a slot's
+ * owner has none. */
+BPF_F_TABLE("array", u32, u32, lb_members, 1, MMAPABLE);
+
+/* Each backend's TCP connections, by backend id. */
+BPF_F_TABLE("array", u32, struct connections, lb_connections, 1, MMAPABLE);
+
+/* Which backend holds what a source sends to a pool with private storage. The daemon keeps them on disk. */
+BPF_F_TABLE("hash", struct assignment_key, u32, lb_assignments, 1, 0);
+
+/* Row 0 is this CPU's note of whom it looked at: the verifier follows a note in a map less far than one on the stack. */
+BPF_F_TABLE("percpu_array", u32, struct candidate, lb_candidates, 1, 0);
+
 /* Connections between SYN and first ACK, direct-mapped, one word each (see recent.h): a flood overwrites, never grows. */
 BPF_F_TABLE("array", u32, u64, lb_half_opens, 1, 0);
 
 /* Which way the first fragment of a datagram went, direct-mapped, one word each as in lb_half_opens. */
 BPF_F_TABLE("array", u32, u64, lb_fragments, 1, 0);
 
-/* Tokens against floods, by service id. */
+/* Tokens against floods, by service id and purpose. */
 BPF_F_TABLE("percpu_array", u32, struct budget, lb_budgets, 1, 0);
 
 /* Live TCP connections. Plain hash, not LRU: full is refused and told, a quiet association is never evicted. */

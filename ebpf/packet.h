@@ -67,4 +67,10 @@ static __always_inline void set_mac(u8 *bytes, u64 mac)
 	*(u16 *)(bytes + 4) = (u16)(mac >> 32);
 }
 
+/* Sequence numbers that a segment takes up (RFC 9293 section 3.4): meaningless if its header is longer than the packet. */
+static __always_inline u32 segment_length(const struct tcphdr *tcp, const struct iphdr *ip)
+{
+	return from_be16(ip->tot_len) - ip->ihl * 4 - tcp->doff * 4 + tcp->syn + tcp->fin;
+}
+
 #endif

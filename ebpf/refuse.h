@@ -86,14 +86,13 @@ static __always_inline void write_headers(struct ethhdr *eth, const struct asked
 /* The reset that answers a segment: as its acknowledgement says, or acknowledging all of it. */
 static __always_inline struct reset_header reset_of(const struct tcphdr *tcp, const struct iphdr *ip)
 {
-	u32 length = from_be16(ip->tot_len) - ip->ihl * 4 - tcp->doff * 4 + tcp->syn + tcp->fin;
 	struct reset_header reset = {.source = tcp->dest, .dest = tcp->source};
 
 	if (tcp->ack) {
 		reset.seq = tcp->ack_seq;
 		reset.flags = TCP_SEGMENT_FLAGS_RST;
 	} else {
-		reset.ack = __builtin_bswap32(__builtin_bswap32(tcp->seq) + length);
+		reset.ack = __builtin_bswap32(__builtin_bswap32(tcp->seq) + segment_length(tcp, ip));
 		reset.flags = TCP_SEGMENT_FLAGS_RST_ACK;
 	}
 	return reset;

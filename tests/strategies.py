@@ -11,12 +11,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lbctl.core.ids import MAX_GENERATION
-from lbctl.core.model import Protocol
+from lbctl.core.model import OnEmpty, Protocol
 from lbctl.core.tables import (
     NOBODY,
     BackendRow,
     BackendState,
     InterfaceRow,
+    Members,
     PoolRow,
     ServiceKey,
     ServiceRow,
@@ -57,7 +58,9 @@ class Dice:
         return [option for option in options if self.pick((False, True))]
 
 
-def backend_row(number: int, generation: int, *, state: BackendState, mac: bytes | None) -> BackendRow:
+def backend_row(
+    number: int, generation: int, *, state: BackendState, mac: bytes | None, limit: int = 0, resume: int = 0
+) -> BackendRow:
     """Within one generation a backend's address and identity never change."""
     return BackendRow(
         generation=generation,
@@ -65,6 +68,8 @@ def backend_row(number: int, generation: int, *, state: BackendState, mac: bytes
         address=IPv4Address(0x0A000000 + number * 0x10000 + generation),
         state=state,
         mac=mac,
+        limit=limit,
+        resume=resume,
     )
 
 
@@ -75,7 +80,8 @@ def _backends(dice: Dice, current: Tables) -> dict[int, BackendRow]:
         if generation:
             state = dice.pick((BackendState.UP, *(state for state in BackendState if state)))
             mac = dice.pick(MACS if state is BackendState.UP else (*MACS, None))
-            found[number] = backend_row(number, generation, state=state, mac=mac)
+            limit, resume = dice.pick(((0, 0), (0, 0), (10, 9), (1, 0), (0x3FFF_FFFE, 7)))
+            found[number] = backend_row(number, generation, state=state, mac=mac, limit=limit, resume=resume)
     return found
 
 
@@ -101,8 +107,20 @@ def _pools(dice: Dice, current: Tables) -> dict[int, PoolRow]:
         elif fate == "block":
             base = next(base for base in range(0, 16 * BLOCK, BLOCK) if base not in taken)
             taken.add(base)
-            found[number] = PoolRow(identity=number, base=base, size=dice.pick(range(1, BLOCK + 1)))
+            found[number] = PoolRow(
+                identity=number,
+                base=base,
+                size=dice.pick(range(1, BLOCK + 1)),
+                on_empty=dice.pick(tuple(OnEmpty)),
+                is_private=dice.pick((False, True)),
+            )
     return found
+
+
+def _members(dice: Dice, takers: Sequence[int]) -> Members:
+    chosen = dice.subset(takers)
+    at = dice.pick(range(len(chosen) + 1))
+    return Members(own=tuple(chosen[at:]), fallbacks=tuple(chosen[:at]))
 
 
 def _services(dice: Dice, pools: Sequence[int]) -> dict[ServiceKey, ServiceRow]:
@@ -127,13 +145,15 @@ def _successor(dice: Dice, current: Tables) -> Tables:
         pools=pools,
         backends=backends,
         slots={n: np.array([dice.pick(owners) for _ in range(row.size)], np.uint32) for n, row in pools.items()},
+        members={number: _members(dice, owners[1:]) for number in pools},
         freed=_freed(current, backends),
+        drops_wrong_ports=dice.pick((False, True)),
     )
 
 
 def successors(current: Tables) -> st.SearchStrategy[Tables]:
     """Tables that may follow ``current``."""
-    return st.binary(min_size=128, max_size=128).map(lambda throws: _successor(Dice(throws), current))
+    return st.binary(min_size=192, max_size=192).map(lambda throws: _successor(Dice(throws), current))
 
 
 TABLES = successors(Tables())

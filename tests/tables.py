@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from lbctl.core.plan import Plan
@@ -12,7 +12,10 @@ from lbctl.dataplane.port import Dataplane
 
 def comparable(tables: Tables) -> dict[str, object]:
     """The tables in plain dictionaries and lists, so that ``==`` tells and pytest shows the difference."""
-    plain: dict[str, object] = {field.name: dict(getattr(tables, field.name)) for field in fields(tables)}
+    values = {field.name: getattr(tables, field.name) for field in fields(tables)}
+    plain: dict[str, object] = {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
+    }
     return plain | {"slots": {number: slots.tolist() for number, slots in tables.slots.items()}}
 
 
@@ -61,4 +64,5 @@ def _fault(tables: Tables, ref: int) -> str:
         return f"slots refer to absent backend {id_of(ref)}"
     if row.generation != ref >> 16:
         return f"slots refer to generation {ref >> 16} of backend {id_of(ref)}, which is of {row.generation}"
-    return "" if row.state is BackendState.UP else f"slots refer to backend {id_of(ref)}, which is {row.state.name}"
+    may_be_referred_to = row.state in (BackendState.UP, BackendState.HALTED)  # who is halted is halted before all else
+    return "" if may_be_referred_to else f"slots refer to backend {id_of(ref)}, which is {row.state.name}"

@@ -1,4 +1,4 @@
-"""``lbctl drain`` and ``lbctl enable``."""
+"""``lbctl drain``, ``enable``, ``halt`` and ``activate``: an operator's word on one backend."""
 
 from __future__ import annotations
 
@@ -10,18 +10,47 @@ from lbctl.cli.client import backend_resource, post
 from lbctl.cli.options import socket_option
 from lbctl.daemon.models import Done
 
+_backend_argument = click.argument("backend", metavar="POOL/BACKEND")
+
 
 @click.command()
-@click.argument("backend", metavar="POOL/BACKEND")
+@_backend_argument
 @socket_option
 def drain(backend: str, socket: Path) -> None:
     """Give a backend no new connections; its live ones go on, the idle ones too. Lasts through restarts."""
-    click.echo(post(socket, backend_resource(backend, "drain"), Done).message)
+    _command(socket, backend, "drain")
 
 
 @click.command()
-@click.argument("backend", metavar="POOL/BACKEND")
+@_backend_argument
+@socket_option
+def halt(backend: str, socket: Path) -> None:
+    """Cut a backend off: no new connections, and every live one is cut (reset) at once, at its client and at the server.
+
+    A transfer under way fails, and its client must repeat it; `lbctl drain` would let it end. Nobody is asked to confirm.
+    Lasts through restarts, until `lbctl enable`.
+    """
+    _command(socket, backend, "halt")
+
+
+@click.command()
+@_backend_argument
 @socket_option
 def enable(backend: str, socket: Path) -> None:
-    """End a drain: the backend takes new connections as its health and weight allow."""
-    click.echo(post(socket, backend_resource(backend, "enable"), Done).message)
+    """End a drain or a halt: the backend takes new connections as its health and weight allow."""
+    _command(socket, backend, "enable")
+
+
+@click.command()
+@_backend_argument
+@socket_option
+def activate(backend: str, socket: Path) -> None:
+    """Make a backend the active one of its pool, which must have the policy failover: the way to fail back.
+
+    The connections of the one that was active are reset, so that no two receive at a time. Lasts through restarts.
+    """
+    _command(socket, backend, "activate")
+
+
+def _command(socket: Path, backend: str, verb: str) -> None:
+    click.echo(post(socket, backend_resource(backend, verb), Done).message)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lbctl.config.describe import describe
+from lbctl.config.describe import describe, warnings
 from lbctl.config.loader import load
 from lbctl.config.reference import reference
 
@@ -17,7 +17,9 @@ from lbctl.config.reference import reference
     "--reference", "wants_reference", is_flag=True, help="Print every key a file may have (Markdown), and end."
 )
 def check(file: Path | None, wants_reference: bool) -> None:
-    """Check the configuration FILE and say what it declares. All mistakes are listed, each with its line and a hint."""
+    """Check the configuration FILE and say what it declares. All mistakes are listed, each with its line and a hint.
+
+    A warning tells a consequence of what is declared; the file is good all the same."""
     if wants_reference:
         click.echo(reference())
         return
@@ -25,4 +27,7 @@ def check(file: Path | None, wants_reference: bool) -> None:
         raise click.UsageError("name the FILE to check, or ask for the --reference")
     declaration = load(file)
     click.echo("\n".join(describe(declaration)))
+    # Beside the summary, not in it: whoever keeps the summary in a file still reads the warnings.
+    for warning in warnings(declaration):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"{file}: good")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -38,6 +39,16 @@ def post(path: Path, resource: str, answer: type[_Answer]) -> _Answer:
     return _request(path, "POST", resource, answer)
 
 
+def put(path: Path, resource: str, content: BaseModel, answer: type[_Answer]) -> _Answer:
+    """Make a resource hold this."""
+    return _request(path, "PUT", resource, answer, content=content)
+
+
+def delete(path: Path, resource: str, answer: type[_Answer]) -> _Answer:
+    """Make a resource be no more."""
+    return _request(path, "DELETE", resource, answer)
+
+
 def backend_resource(label: str, action: str) -> str:
     """The resource of an action on ``POOL/BACKEND``."""
     pool, separator, name = label.partition("/")
@@ -46,19 +57,30 @@ def backend_resource(label: str, action: str) -> str:
     return f"/v1/backends/{quote(pool, safe='')}/{quote(name, safe='')}/{action}"
 
 
-def _request(path: Path, method: str, resource: str, answer: type[_Answer]) -> _Answer:
+def assignment_resource(pool: str, source: IPv4Address) -> str:
+    """The resource of a source's assignment in a pool."""
+    if not pool or "/" in pool:
+        raise UsageError(f"{pool!r} does not name a pool", hint="`lbctl status` lists them")
+    return f"/v1/pools/{quote(pool, safe='')}/assignments/{source}"
+
+
+def _request(
+    path: Path, method: str, resource: str, answer: type[_Answer], *, content: BaseModel | None = None
+) -> _Answer:
+    body = content.model_dump_json() if content else None
+    headers = {"Content-Type": "application/json"} if content else {}
     connection = _UnixConnection(path)
     try:
-        connection.request(method, resource)
+        connection.request(method, resource, body=body, headers=headers)
         response = connection.getresponse()
-        body = response.read()
+        told = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(path, error) from error
     finally:
         connection.close()
     if response.status >= 400:
-        raise _problem(response.status, body)
-    return answer.model_validate_json(body)
+        raise _problem(response.status, told)
+    return answer.model_validate_json(told)
 
 
 def _unreachable(path: Path, error: Exception) -> DaemonUnreachableError:

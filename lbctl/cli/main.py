@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from typing import Any
@@ -16,7 +17,10 @@ _COMMANDS = {
     "check": ("check", "Check a configuration file; needs neither root nor a daemon."),
     "status": ("status", "Show services, backends and traffic."),
     "drain": ("backends", "Give a backend no new connections; its live ones go on."),
-    "enable": ("backends", "End a drain."),
+    "halt": ("backends", "Give a backend no new connections, and cut its live ones."),
+    "enable": ("backends", "End a drain or a halt."),
+    "activate": ("backends", "Make a backend the active one of its pool with failover."),
+    "assign": ("assign", "List and edit which source has which archive, for private storage."),
     "flows": ("flows", "List live connections."),
     "detach": ("detach", "Take the data plane down: traffic to the VIPs stops."),
     "lab": ("lab", "A practice network on this machine: switch, director, backends, clients."),
@@ -37,6 +41,15 @@ class _Lazy(click.Group):
         module = importlib.import_module(f"lbctl.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, or an error that names the nearest ones."""
+        close = difflib.get_close_matches(args[0], _COMMANDS)
+        if args[0] not in _COMMANDS and close and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, close))}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, without importing anything."""

@@ -23,7 +23,7 @@ from lbctl.errors import SystemRequirementError
     type=click.Path(path_type=Path),
     default=STATE,
     show_default=True,
-    help="Directory for drains made by hand.",
+    help="Directory for what must outlast a restart: drains and halts, active backends, assignments.",
 )
 @click.option("--debug", is_flag=True, help="Say more in the log.")
 def run(config: Path, pins: Path, socket: Path, state: Path, debug: bool) -> None:

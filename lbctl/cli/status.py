@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -13,13 +13,16 @@ from lbctl.cli.client import get
 from lbctl.cli.options import socket_option
 from lbctl.cli.render import amount, console, duration
 from lbctl.cli.tables import Column, print_table
-from lbctl.daemon.models import BackendStatus, FlowTableStatus, InterfaceStatus, ServiceStatus, Status
+from lbctl.daemon.models import BackendStatus, FlowTableStatus, InterfaceStatus, PoolStatus, ServiceStatus, Status
 
 _COLOURS = {
     "up": "green",
     "busy": "yellow",
+    "full": "yellow",
     "misconfigured": "yellow",
     "draining": "cyan",
+    "halted": "cyan",
+    "standby": "dim green",
     "removed": "cyan",
     "unknown": "dim",
 }
@@ -30,12 +33,14 @@ _FORWARDED = frozenset(
     )
 )
 NEARLY_FULL = 0.9
-_ANSWERED = frozenset(("arp_reply", "ping_reply", "wrong_port", "reset"))
+_ANSWERED = frozenset(("arp_reply", "ping_reply", "wrong_port", "reset", "turned_away"))
 _ALARMS = {
     "loop_backend": "a backend sends packets back: the VIP is missing on its loopback",
     "loop_own": "our own packets come back: a loop, or a backend without the VIP that forwards",
     "unresolved": "packets for a backend without a known MAC were dropped",
-    "no_backend": "packets for a pool without an available backend were dropped",
+    "turned_away": "new connections were refused, for no backend took them",
+    "empty": "new connections that no backend took were dropped, not refused: too many at once",
+    "no_backend": "packets that no backend took were dropped",
     "dead": "clients of a dead backend were not told so by a reset: too many at once",
     "untracked": "packets were forwarded without a flow entry: the flow table was full, or a last packet came late",
     "over_budget": "connections were picked up in mid-stream faster than allowed: forwarded, but not remembered (a flood?)",
@@ -63,10 +68,11 @@ def show(found: Status, out: Console) -> None:
     _services(found.services, out)
     for pool in found.pools:
         out.print()
-        _backends(f"pool {pool.name} ({pool.kind})", pool.backends, out)
+        _pool(pool, found.pools, out)
     if found.removed:
         out.print()
-        _backends("removed from the file, with live connections", found.removed, out)
+        out.print(Text("removed from the file, with live connections", "bold"))
+        _backends(found.removed, out)
     if found.removed_vips:
         vips = ", ".join(map(str, found.removed_vips))
         out.print(f"\nVIPs removed from the file, answered for while they have connections: {vips}")
@@ -139,24 +145,59 @@ def _services(services: tuple[ServiceStatus, ...], out: Console) -> None:
     print_table(out, columns, reasons=[row.reason for row in services])
 
 
-def _backends(title: str, rows: tuple[BackendStatus, ...], out: Console) -> None:
+def _pool(pool: PoolStatus, pools: Sequence[PoolStatus], out: Console) -> None:
+    out.print(Text.assemble((f"pool {pool.name} ({pool.kind}): ", "bold"), ", ".join(_manners(pool, pools))))
+    if pool.storage == "private":
+        out.print(Text("clients assigned to one archive do not see the studies of the others", "yellow"))
+    _backends(pool.backends, out)
+
+
+def _manners(pool: PoolStatus, pools: Sequence[PoolStatus]) -> Iterator[str]:
+    """How the pool gives connections to its backends, and what becomes of those that none of them takes."""
+    yield f"{pool.policy}, {pool.active} is active" if pool.active else pool.policy
+    if pool.storage:
+        yield f"{pool.storage} storage"
+    if pool.assigned_sources is not None:
+        yield f"{pool.assigned_sources} source{'' if pool.assigned_sources == 1 else 's'} assigned"
+    if pool.fallback:
+        helpers = [backend for other in pools if other.name == pool.fallback for backend in other.backends]
+        is_used = _takes_new(helpers) and not _takes_new(pool.backends)
+        yield f"fallback {pool.fallback}" + (" takes the new connections" if is_used else "")
+    if pool.on_empty == "drop":
+        yield "dropped if nobody takes them"
+
+
+def _takes_new(backends: Sequence[BackendStatus]) -> bool:
+    return any(backend.effective_weight for backend in backends)
+
+
+def _backends(rows: Sequence[BackendStatus], out: Console) -> None:
     states = [Text(row.state, _COLOURS.get(row.state, "red")) for row in rows]
     ages = ["-" if row.since_s is None else duration(row.since_s) for row in rows]
     weights = [f"{row.effective_weight:g}/{row.weight}" for row in rows]
-    columns = (
+    columns = [
         Column(heading="BACKEND", cells=[row.name for row in rows]),
         Column(heading="ADDRESS", cells=[str(row.address) for row in rows]),
-        Column(heading="MAC", cells=[row.mac or "-" for row in rows], rank=4),
+        Column(heading="MAC", cells=[row.mac or "-" for row in rows], rank=5),
         Column(heading="STATE", cells=states),
         Column(heading="FOR", cells=ages, rank=1),
         Column(heading="WEIGHT", cells=weights, is_number=True),
         Column(heading="SHARE", cells=[f"{row.share:.1%}" for row in rows], is_number=True),
-        Column(heading="FLOWS", cells=[str(row.flows) for row in rows], is_number=True),
-        Column(heading="CONNECTIONS", cells=[str(row.new_connections) for row in rows], is_number=True, rank=2),
-        Column(heading="BYTES", cells=[amount(row.bytes) for row in rows], is_number=True, rank=3),
-        Column(heading="RETURNED", cells=[str(row.returned or "-") for row in rows], is_number=True, rank=5),
-    )
-    print_table(out, columns, reasons=[_reason(row) for row in rows], title=title)
+        Column(heading="OPEN", cells=[_open(row) for row in rows], is_number=True),
+        Column(heading="FLOWS", cells=[str(row.flows) for row in rows], is_number=True, rank=2),
+        Column(heading="CONNECTIONS", cells=[str(row.new_connections) for row in rows], is_number=True, rank=3),
+        Column(heading="BYTES", cells=[amount(row.bytes) for row in rows], is_number=True, rank=4),
+    ]
+    if any(row.returned for row in rows):
+        columns.append(
+            Column(heading="RETURNED", cells=[str(row.returned or "-") for row in rows], is_number=True, rank=6)
+        )
+    print_table(out, columns, reasons=[_reason(row) for row in rows])
+
+
+def _open(backend: BackendStatus) -> str:
+    """Open TCP connections, of so many at most."""
+    return str(backend.connections) + (f"/{backend.connection_limit}" if backend.connection_limit is not None else "")
 
 
 def _reason(backend: BackendStatus) -> str:

@@ -31,11 +31,9 @@ class Column:
         return max(len(self.heading), *map(len, self.cells)) if self.cells else len(self.heading)
 
 
-def print_table(out: Console, columns: Sequence[Column], *, reasons: Sequence[str] = (), title: str = "") -> None:
+def print_table(out: Console, columns: Sequence[Column], *, reasons: Sequence[str] = ()) -> None:
     """Print as many columns as fit. ``reasons``, one a row and perhaps empty, are the last column, or, where there is no
     room for it, lines below the table that begin with the row's first cell."""
-    if title:
-        out.print(Text(title, "bold"))
     has_reasons = any(reasons)
     room = out.width - (min(_REASON_WIDTH, max(map(len, reasons))) + _GAP if has_reasons else 0)
     is_beside = has_reasons and _width(columns) <= room

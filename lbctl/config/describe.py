@@ -5,19 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lbctl.config.numbers import seconds_text
-from lbctl.core.model import Agent, Backend, Check, Declaration, DicomEchoCheck, Interface, Pool, Service
+from lbctl.core.memory import flow_table_bytes
+from lbctl.core.model import (
+    Agent,
+    Backend,
+    Check,
+    Declaration,
+    DicomEchoCheck,
+    Director,
+    Interface,
+    Policy,
+    Pool,
+    Reassign,
+    Service,
+    Storage,
+    WrongPort,
+)
 
 
 def describe(declaration: Declaration) -> list[str]:
-    """Services, VIPs, ports, pools, backends, checks and idle limits, as they are after presets and overrides."""
+    """Services, VIPs, ports, pools, backends, checks and limits, as they are after presets and overrides; at the end the
+    director's own tables."""
     return [
         "interfaces",
         *(f"  {_interface(interface)}" for interface in declaration.interfaces),
         "services",
         *(f"  {_service(service)}" for service in declaration.services),
         "pools",
-        *(f"  {line}" for pool in declaration.pools for line in _pool(pool)),
+        *(f"  {line}" for pool in declaration.pools for line in _pool(declaration, pool)),
+        "director",
+        *(f"  {line}" for line in _director(declaration.director)),
     ]
+
+
+def warnings(declaration: Declaration) -> tuple[str, ...]:
+    """What is allowed, but has a consequence that its author may not have in mind. One line each."""
+    return tuple(
+        f"pool {pool.name}: storage is private: clients assigned to one archive do not see the studies of the others"
+        for pool in declaration.pools
+        if pool.storage is Storage.PRIVATE and len(pool.backends) > 1
+    )
 
 
 def _interface(interface: Interface) -> str:
@@ -30,19 +57,56 @@ def _service(service: Service) -> str:
     return f"{service.name}: {where} -> {service.pool}, idle limit {seconds_text(service.idle_timeout_s)}"
 
 
-def _pool(pool: Pool) -> Iterator[str]:
+def _pool(declaration: Declaration, pool: Pool) -> Iterator[str]:
     storage = f", {pool.storage} storage" if pool.storage else ""
     count = f"{len(pool.backends)} backend{'' if len(pool.backends) == 1 else 's'}"
-    yield f"{pool.name}: {pool.kind}{storage}, {count}, reset on down: {pool.backends[0].reset_on_down}"
+    reset = f"reset on down: {pool.backends[0].reset_on_down}"
+    yield f"{pool.name}: {pool.kind}{storage}, {_policy(pool)}, {count}, {reset}"
+    yield from (f"  {line}" for line in _new_connections(declaration, pool))
     total = sum(backend.weight for backend in pool.backends)
-    for backend in pool.backends:
-        yield f"  {_backend(backend, total)}"
+    for place, backend in enumerate(pool.backends, start=1):
+        share = f"weight {backend.weight} ({backend.weight / total:.0%})"
+        yield f"  {_backend(backend, _place(place, backend) if pool.policy is Policy.FAILOVER else share)}"
 
 
-def _backend(backend: Backend, total_weight: int) -> str:
-    share = f"weight {backend.weight} ({backend.weight / total_weight:.0%})"
+def _policy(pool: Pool) -> str:
+    return f"failover ({pool.failback} failback)" if pool.policy is Policy.FAILOVER else str(pool.policy)
+
+
+_KEEPS_ITS_ARCHIVE = {
+    Reassign.NEVER: "until an operator assigns it another",
+    Reassign.REMOVED: "until that one is removed from the file",
+    Reassign.DOWN: "until that one is down or removed from the file",
+}
+
+
+def _new_connections(declaration: Declaration, pool: Pool) -> Iterator[str]:
+    """Where a new connection goes when it cannot go where it should, and for whom the pool steps in."""
+    if pool.storage is Storage.PRIVATE:
+        yield f"each source keeps the archive that it is assigned, {_KEEPS_ITS_ARCHIVE[pool.reassign]}"
+    if leaning := [other.name for other in declaration.pools if other.fallback == pool.name]:
+        yield f"fallback of: {', '.join(leaning)}"
+    if any(service.pool == pool.name for service in declaration.services):
+        instead = f"fallback pool {pool.fallback}, else {pool.on_empty}" if pool.fallback else pool.on_empty
+        when = "that archive takes none" if pool.storage is Storage.PRIVATE else "no backend takes one"
+        yield f"new connection, when {when}: {instead}"
+
+
+def _place(place: int, backend: Backend) -> str:
+    return f"number {place} in order" + ("" if backend.weight else ", weight 0 (takes no new connections)")
+
+
+def _backend(backend: Backend, share: str) -> str:
+    where = f"{backend.address} on {backend.interface}"
+    limit = f", at most {_connections(backend.connection_limit)} (once full, more at {backend.resume_at:,})"
     agent = f"; {_agent(backend.agent)}" if backend.agent else ""
-    return f"{backend.name}: {backend.address} on {backend.interface}, {share}; {_check(backend.check)}{agent}"
+    return (
+        f"{backend.name}: {where}, {share}{limit if backend.connection_limit else ''}; {_check(backend.check)}{agent}"
+    )
+
+
+def _connections(count: int) -> str:
+    return f"{count:,} connection{'' if count == 1 else 's'}"
 
 
 def _check(check: Check) -> str:
@@ -57,3 +121,17 @@ def _check(check: Check) -> str:
 
 def _agent(agent: Agent) -> str:
     return f"agent port {agent.port} every {seconds_text(agent.interval_s)}"
+
+
+def _director(director: Director) -> Iterator[str]:
+    size_bytes = flow_table_bytes(director.tcp_flows) + flow_table_bytes(director.udp_flows)
+    flows = f"{director.tcp_flows:,} TCP and {director.udp_flows:,} UDP flows"
+    yield f"flow tables: {flows}, {_megabytes(size_bytes)} of kernel memory"
+    what = {WrongPort.REFUSE: "refused", WrongPort.DROP: "dropped without an answer"}[director.wrong_port]
+    yield f"ports of a VIP that no service has: {what}"
+
+
+def _megabytes(size_bytes: int) -> str:
+    """Two figures that mean something, and no more."""
+    megabytes = size_bytes / 1e6
+    return f"{megabytes:.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lbctl.config.presets import PRESETS, CheckType, Preset, default_check_type, default_idle_timeout_s
-from lbctl.config.schema import AgentSpec, BackendSpec, CheckSpec, NoAgent, PoolSpec, ServiceSpec
-from lbctl.core.model import Agent, CheckTiming, DicomEchoCheck, PoolKind, Protocol
+from lbctl.config.schema import AgentSpec, BackendSpec, CheckSpec, FileSpec, NoAgent, PoolSpec, ServiceSpec
+from lbctl.core.model import Agent, CheckTiming, DicomEchoCheck, Policy, PoolKind, Protocol, Storage
 
 _T = TypeVar("_T")
 
@@ -39,6 +39,29 @@ def idle_timeout_s_of(service: ServiceSpec, *, kind: PoolKind) -> float:
         return service.idle_timeout
     preset = preset_of(service)
     return preset.idle_timeout_s if preset else default_idle_timeout_s(kind, protocol_of(service))
+
+
+def services_of(spec: FileSpec, pool: str) -> list[ServiceSpec]:
+    """The services that a pool answers: its own, then those whose pool falls back on it (as `Declaration.services_of`)."""
+    own = [service for service in spec.services.values() if service.pool == pool]
+    leaning = {name for name, other in spec.pools.items() if other.fallback == pool}
+    return own + [service for service in spec.services.values() if service.pool in leaning and service.pool != pool]
+
+
+def policy_of(pool: PoolSpec) -> Policy:
+    """As declared, else by the kind of pool: what receives ordered messages has one active backend."""
+    return pool.policy or (Policy.FAILOVER if pool.kind is PoolKind.HL7 else Policy.BALANCE)
+
+
+def is_private(pool: PoolSpec) -> bool:
+    """Whether each archive of a pool has a storage of its own. (``storage`` of anything else is a mistake by itself.)"""
+    return pool.kind is PoolKind.ARCHIVE and pool.storage is Storage.PRIVATE
+
+
+def limits_of(pool: PoolSpec, backend: BackendSpec) -> tuple[int, int]:
+    """Connection limit and resume threshold of a backend: its own keys, then its pool's; (0, 0) without a limit."""
+    limit = backend.connection_limit or pool.connection_limit
+    return (limit, _first(backend.resume_at, pool.resume_at, limit - 1)) if limit else (0, 0)
 
 
 def probed_service(services: Iterable[ServiceSpec]) -> ServiceSpec | None:

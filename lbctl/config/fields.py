@@ -18,9 +18,22 @@ from lbctl.config.words import (
     parse_name,
     parse_preset,
     refuse_check_to_come,
-    refuse_private_storage,
 )
-from lbctl.core.model import AttachMode, PoolKind, Protocol, ResetOnDown, Storage
+from lbctl.core.model import (
+    AttachMode,
+    Failback,
+    OnEmpty,
+    Policy,
+    PoolKind,
+    Protocol,
+    Reassign,
+    ResetOnDown,
+    Storage,
+    WrongPort,
+)
+
+MAX_FLOWS = 4_194_304
+"""The largest flow table: more than a director sees, and small enough that a slip of a digit takes no host's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,13 @@ InterfaceAddress = Annotated[IPv4Interface, BeforeValidator(parse_interface_addr
 Port = Annotated[int, BeforeValidator(parse_port), Takes("1 to 65535")]
 Ports = Annotated[tuple[int, ...], BeforeValidator(parse_ports), Takes("a list of ports, 1 to 65535")]
 Weight = Annotated[int, BeforeValidator(whole_number(0, 256)), Takes("0 to 256")]
+ConnectionLimit = Annotated[
+    int, BeforeValidator(whole_number(1, MAX_FLOWS, what=" connections")), Takes(f"1 to {MAX_FLOWS}")
+]
+ResumeAt = Annotated[
+    int, BeforeValidator(whole_number(0, MAX_FLOWS - 1, what=" connections")), Takes("0 to one below the limit")
+]
+FlowCount = Annotated[int, BeforeValidator(whole_number(1024, MAX_FLOWS, what=" flows")), Takes(f"1024 to {MAX_FLOWS}")]
 ProbeCount = Annotated[int, BeforeValidator(whole_number(1, 20, what=" probes")), Takes("1 to 20")]
 IdleTimeout = Annotated[float, BeforeValidator(duration("10s", "7d")), Takes("a duration, 10s to 7d")]
 CheckInterval = Annotated[float, BeforeValidator(duration("200ms", "10m")), Takes("a duration, 200ms to 10m")]
@@ -49,9 +69,12 @@ PresetName = Annotated[str, BeforeValidator(parse_preset), Takes(" | ".join(PRES
 ModeWord = Annotated[AttachMode, BeforeValidator(one_of(AttachMode)), Takes(" | ".join(AttachMode))]
 ProtocolWord = Annotated[Protocol, BeforeValidator(one_of(Protocol)), Takes(" | ".join(Protocol))]
 KindWord = Annotated[PoolKind, BeforeValidator(one_of(PoolKind)), Takes(" | ".join(PoolKind))]
-StorageWord = Annotated[
-    Storage, BeforeValidator(one_of(Storage, refuse=refuse_private_storage)), Takes(" | ".join(Storage))
-]
+StorageWord = Annotated[Storage, BeforeValidator(one_of(Storage)), Takes(" | ".join(Storage))]
+ReassignWord = Annotated[Reassign, BeforeValidator(one_of(Reassign)), Takes(" | ".join(Reassign))]
+PolicyWord = Annotated[Policy, BeforeValidator(one_of(Policy)), Takes(" | ".join(Policy))]
+FailbackWord = Annotated[Failback, BeforeValidator(one_of(Failback)), Takes(" | ".join(Failback))]
+OnEmptyWord = Annotated[OnEmpty, BeforeValidator(one_of(OnEmpty)), Takes(" | ".join(OnEmpty))]
+WrongPortWord = Annotated[WrongPort, BeforeValidator(one_of(WrongPort)), Takes(" | ".join(WrongPort))]
 ResetOnDownWord = Annotated[ResetOnDown, BeforeValidator(one_of(ResetOnDown)), Takes(" | ".join(ResetOnDown))]
 CheckWord = Annotated[
     CheckType, BeforeValidator(one_of(CheckType, refuse=refuse_check_to_come)), Takes(" | ".join(CheckType))

@@ -11,6 +11,8 @@ from lbctl.config.mistakes import InvalidConfigError, Mistake, Position
 from lbctl.config.resolve import resolve
 from lbctl.config.rules_addresses import check_addresses
 from lbctl.config.rules_checks import check_checks
+from lbctl.config.rules_fallback import check_fallbacks
+from lbctl.config.rules_pools import check_pools
 from lbctl.config.rules_services import check_services
 from lbctl.core.model import Declaration
 
@@ -40,7 +42,8 @@ def parse(text: str, *, source: str) -> Declaration:
 
 
 def _broken_rules(part: Draft) -> list[Mistake]:
-    return list(chain(check_addresses(part), check_services(part), check_checks(part)))
+    rules = (check_addresses, check_services, check_pools, check_fallbacks, check_checks)
+    return list(chain.from_iterable(rule(part) for rule in rules))
 
 
 def _read_text(path: Path) -> str:

@@ -69,7 +69,7 @@ PRESETS: dict[str, Preset] = {
             idle_timeout_s=24 * HOUR_S,  # an MLLP link stays open all day and may be silent all night
             pool_kinds=frozenset({PoolKind.HL7}),
             check=CheckType.TCP,
-            summary="HL7 v2 messages over MLLP; the pool has one backend",
+            summary="HL7 v2 messages over MLLP; one receiver at a time",
         ),
         Preset(
             name="https",

@@ -9,18 +9,22 @@ from lbctl.config.effective import (
     effective_agent,
     effective_check,
     idle_timeout_s_of,
+    limits_of,
+    policy_of,
     ports_of,
     protocol_of,
+    services_of,
 )
 from lbctl.config.presets import CheckType
 from lbctl.config.rules_addresses import interface_of
-from lbctl.config.schema import BackendSpec, FileSpec, PoolSpec
+from lbctl.config.schema import BackendSpec, DirectorSpec, FileSpec, PoolSpec
 from lbctl.core.model import (
     Agent,
     Backend,
     Check,
     Declaration,
     DicomEchoCheck,
+    Director,
     Interface,
     Pool,
     Service,
@@ -39,7 +43,12 @@ def resolve(spec: FileSpec) -> Declaration:
         ),
         services=_services(spec),
         pools=tuple(_pool(spec, name, pool) for name, pool in spec.pools.items()),
+        director=_director(spec.director or DirectorSpec()),
     )
+
+
+def _director(director: DirectorSpec) -> Director:
+    return Director(tcp_flows=director.tcp_flows, udp_flows=director.udp_flows, wrong_port=director.wrong_port)
 
 
 def _services(spec: FileSpec) -> tuple[Service, ...]:
@@ -63,22 +72,29 @@ def _pool(spec: FileSpec, name: str, pool: PoolSpec) -> Pool:
         kind=pool.kind,
         storage=pool.storage,
         backends=tuple(_backend(spec, name, backend_name) for backend_name in pool.backends),
+        policy=policy_of(pool),
+        failback=pool.failback,
+        fallback=pool.fallback,
+        on_empty=pool.on_empty,
+        reassign=pool.reassign,
     )
 
 
 def _backend(spec: FileSpec, pool_name: str, name: str) -> Backend:
     pool = spec.pools[pool_name]
     backend = pool.backends[name]
-    services = [service for service in spec.services.values() if service.pool == pool_name]
+    connection_limit, resume_at = limits_of(pool, backend)
     return Backend(
         pool=pool_name,
         name=name,
         address=backend.address,
         interface=_required(interface_of(backend.address, spec.interfaces)),
         weight=backend.weight,
-        check=_check(effective_check(pool, backend, services)),
+        check=_check(effective_check(pool, backend, services_of(spec, pool_name))),
         agent=_agent(pool, backend),
         reset_on_down=pool.reset_on_down,
+        connection_limit=connection_limit,
+        resume_at=resume_at,
     )
 
 

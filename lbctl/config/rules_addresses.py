@@ -165,10 +165,25 @@ def _other_wires(draft: Draft) -> Iterator[Mistake]:
     for name, service in draft.spec.services.items():
         on = service.interface or interface_of(service.vip, interfaces)
         pool = draft.spec.pools.get(service.pool)
-        for backend_name, backend in pool.backends.items() if pool and on in interfaces else ():
-            other = interface_of(backend.address, interfaces)
-            if other not in (None, on):
-                message = f"vip {service.vip} is on {on}, but backend {service.pool}/{backend_name} is on {other}"
-                hint = f"use a VIP of {other}'s subnet for this pool; balancing between interfaces is not available yet"
-                yield draft.mistake(("services", name, "pool"), message, hint=hint)
-                break
+        if pool is None or on not in interfaces:
+            continue
+        vip = f"vip {service.vip} is on {on}"
+        yield from _strays(draft, ("services", name, "pool"), pool_name=service.pool, vip=vip, on=on)
+        if pool.fallback:
+            vip = f"vip {service.vip} of service {name} is on {on}"
+            yield from _strays(draft, ("pools", service.pool, "fallback"), pool_name=pool.fallback, vip=vip, on=on)
+
+
+def _strays(draft: Draft, path: tuple[str, ...], *, pool_name: str, vip: str, on: str) -> Iterator[Mistake]:
+    """The first backend of a pool that is on another interface than a VIP it answers for."""
+    interfaces = _bounded_interfaces(draft)
+    pool = draft.spec.pools.get(pool_name)
+    for name, backend in pool.backends.items() if pool else ():
+        other = interface_of(backend.address, interfaces)
+        if other not in (None, on):
+            message = f"{vip}, but backend {pool_name}/{name} is on {other}"
+            hint = f"use a VIP of {other}'s subnet for this pool; balancing between interfaces is not available yet"
+            if path[-1] == "fallback":
+                hint = f"fall back on servers in {on}'s subnet; balancing between interfaces is not available yet"
+            yield draft.mistake(path, message, hint=hint)
+            break

@@ -13,6 +13,7 @@ from lbctl.config.effective import (
     effective_check,
     ports_of,
     preset_of,
+    services_of,
 )
 from lbctl.config.mistakes import Mistake
 from lbctl.config.numbers import seconds_text
@@ -23,7 +24,7 @@ from lbctl.config.schema import AgentSpec, BackendSpec, CheckSpec, PoolSpec, Ser
 def check_checks(draft: Draft) -> Iterator[Mistake]:
     """All rules of this module. A fault of a pool is found at each of its backends, and is the same mistake."""
     for pool_name, pool in draft.spec.pools.items():
-        services = [service for service in draft.spec.services.values() if service.pool == pool_name]
+        services = services_of(draft.spec, pool_name)
         for name, backend in pool.backends.items():
             subject = _Subject(draft, pool_name, name, pool, backend)
             yield from _timing(subject, effective_check(pool, backend, services))

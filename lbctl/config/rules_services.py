@@ -1,4 +1,4 @@
-"""Rules about services and pools that concern more than one field. Each takes a draft and yields mistakes."""
+"""Rules about sections and services that concern more than one field. Each takes a draft and yields mistakes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lbctl.config.draft import Draft
 from lbctl.config.effective import ports_of, preset_of
 from lbctl.config.mistakes import Mistake, did_you_mean
-from lbctl.config.schema import PoolSpec, ServiceSpec
+from lbctl.config.schema import ServiceSpec
 from lbctl.core.model import PoolKind
 
 # The kernel's table of services is created with a fixed number of rows; this is a little below what fits.
@@ -22,11 +22,6 @@ def check_services(draft: Draft) -> Iterator[Mistake]:
         yield from _ports(draft, name, service)
         yield from _pool_of(draft, name, service)
         yield from _preset_fits(draft, name, service)
-    for name, pool in draft.spec.pools.items():
-        yield from _used(draft, name)
-        yield from _backends(draft, name, pool)
-        yield from _storage(draft, name, pool)
-        yield from _ordered(draft, name, pool)
 
 
 def _sections(draft: Draft) -> Iterator[Mistake]:
@@ -76,44 +71,3 @@ def _preset_fits(draft: Draft, name: str, service: ServiceSpec) -> Iterator[Mist
         kinds = " or ".join(kind for kind in PoolKind if kind in preset.pool_kinds)
         hint = f"name a pool of kind {kinds}, or write 'ports:' instead of the preset"
         yield draft.mistake(("services", name, "preset"), message, hint=hint)
-
-
-def _used(draft: Draft, name: str) -> Iterator[Mistake]:
-    if (
-        draft.spec.services
-        and draft.is_whole("services")
-        and all(service.pool != name for service in draft.spec.services.values())
-    ):
-        hint = f"name it in a service ('pool: {name}'), or remove it"
-        yield draft.mistake(("pools", name), "no service uses this pool", hint=hint)
-
-
-def _backends(draft: Draft, name: str, pool: PoolSpec) -> Iterator[Mistake]:
-    if not draft.is_whole("pools", name, "backends"):
-        return
-    if not pool.backends:
-        hint = "add one, such as 'pacs1: {address: 192.0.2.11}'"
-        yield draft.mistake(("pools", name, "backends"), "the pool has no backends", hint=hint)
-    elif all(backend.weight == 0 for backend in pool.backends.values()):
-        hint = "give at least one backend a weight above 0; use 'lbctl drain' to empty a backend for a while"
-        message = "every backend has weight 0, so nobody would take new connections"
-        yield draft.mistake(("pools", name, "backends"), message, hint=hint)
-
-
-def _storage(draft: Draft, name: str, pool: PoolSpec) -> Iterator[Mistake]:
-    if pool.kind is PoolKind.ARCHIVE and pool.storage is None and draft.is_spelt("pools", name):
-        message = "an archive pool must say whether its archives share their storage"
-        hint = "add 'storage: shared' if each of them answers for the same studies; only such pools can be balanced yet"
-        yield draft.mistake(("pools", name, "storage"), message, hint=hint)
-    if pool.kind is not PoolKind.ARCHIVE and pool.storage is not None:
-        message = f"'storage' makes sense for archives only, and this pool's kind is {pool.kind}"
-        yield draft.mistake(("pools", name, "storage"), message, hint="remove it, or write 'kind: archive'")
-
-
-def _ordered(draft: Draft, name: str, pool: PoolSpec) -> Iterator[Mistake]:
-    """HL7 messages are ordered: with two active receivers a feed would split between them."""
-    if pool.kind is PoolKind.HL7 and len(pool.backends) > 1:
-        second = list(pool.backends)[1]
-        message = f"an hl7 pool has one backend, because HL7 messages are ordered; pool {name} has {len(pool.backends)}"
-        hint = "keep one receiver; ordered failover to a second one is not available yet"
-        yield draft.mistake(("pools", name, "backends", second), message, hint=hint)

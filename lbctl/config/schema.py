@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, WrapVa
 
 from lbctl.config import fields
 from lbctl.config.mistakes import InvalidValueError
-from lbctl.core.model import AttachMode, ResetOnDown
+from lbctl.core.model import AttachMode, Director, Failback, OnEmpty, Reassign, ResetOnDown, WrongPort
 
 
 class _Spec(BaseModel):
@@ -44,7 +44,8 @@ class CheckSpec(_Spec):
     """`dicom-echo` is a C-ECHO in an association of its own, `tcp` a connection that is opened and closed. Default:
     the preset's; without a preset `dicom-echo` for archives and workstations and `tcp` for the rest."""
     port: fields.Port | None = None
-    """The port probed. It translates nothing. Default: the first port of the pool's first TCP service."""
+    """The port probed. It translates nothing. Default: the first port of the pool's first TCP service; in a pool
+    that is a fallback only, of the first TCP service that falls back on it."""
     calling_ae: fields.AeTitle | None = None
     """AE title that the director gives as its own in a `dicom-echo` (default `LBCTL`). Most archives accept known
     titles only."""
@@ -86,7 +87,12 @@ class BackendSpec(_Spec):
     address: fields.BackendAddress
     """The server's real address, in the subnet of one of the interfaces."""
     weight: fields.Weight = 100
-    """Its share of new connections, relative to the other backends of the pool. 0: no new connections."""
+    """Its share of new connections, relative to the other backends of the pool. 0: no new connections. With `policy:
+    failover` nothing is shared, and only 0 means something."""
+    connection_limit: fields.ConnectionLimit | None = None
+    """This server's own limit, in place of its pool's `connection_limit`."""
+    resume_at: fields.ResumeAt | None = None
+    """This server's own threshold, in place of its pool's `resume_at`."""
     check: CheckSpec | None = None
     """What differs from the pool's check."""
     agent: Annotated[AgentSpec | None, WrapValidator(_agent_or_none)] = None
@@ -97,11 +103,44 @@ class PoolSpec(_Spec):
     """Servers that answer for the same thing."""
 
     kind: fields.KindWord
-    """What the servers are: it decides the default check, and which presets fit. An `hl7` pool has one backend, because
-    HL7 messages are ordered and two active receivers would split the feed."""
+    """What the servers are: it decides the default check and the default `policy`, and which presets fit."""
     storage: fields.StorageWord | None = None
-    """Required for archives, and for nothing else: `shared` says that all of them answer for the same studies (one
-    database, one storage)."""
+    """Required for archives, and for nothing else. `shared`: all of them answer for the same studies (one database, one
+    storage), and each connection is balanced by itself. `private`: each has its own, so every source address is assigned
+    one archive at its first connection (by weight) and keeps to it: neither weights nor drains nor a full archive send it
+    elsewhere. If its archive takes no new connections, the source gets `on_empty`. Clients assigned to one archive do not
+    see the studies of the others. Assignments outlive restarts; `lbctl assign` lists and edits them."""
+    reassign: fields.ReassignWord = Reassign.REMOVED
+    """With `storage: private`: when a source is assigned another archive than the one that holds its studies. `removed`
+    when that one is no longer in the file, `down` as soon as it is down, too (a store then succeeds, but apart from the
+    source's earlier studies), `never` only by hand (`lbctl assign set`)."""
+    policy: fields.PolicyWord | None = None
+    """`balance` spreads new connections over all backends by weight. `failover` has one active backend. It stays active while
+    it can take connections; then the first in the order of the file that can becomes active (if none can, it stays). The
+    connections that are left on the former one are reset, so that no two receive at a time. Default: `failover` for hl7,
+    whose messages are ordered, and `balance` for the rest."""
+    failback: fields.FailbackWord = Failback.MANUAL
+    """With `policy: failover`: when a backend further up in the order becomes active again. `manual` when an operator says
+    so (`lbctl activate POOL/BACKEND`), `automatic` as soon as it can take connections. Each switch resets connections."""
+    connection_limit: fields.ConnectionLimit | None = None
+    """The most TCP connections that each backend has at a time; at the limit it is full and gets no new ones. It counts
+    those of all services that the pool answers. Health checks are connections of the server as well, so leave room for
+    them below what its licence allows. Default: no limit."""
+    resume_at: fields.ResumeAt | None = None
+    """A full backend gets new connections again when it has come down to so many; below `connection_limit`. A wider gap
+    keeps a server from going to and fro between full and not full. Default: one below the limit."""
+    fallback: fields.Name | None = None
+    """Another pool, whose backends take new connections when none of this one does. The order for each new connection: a
+    backend of its own pool that is up and has room, else a backend of the fallback pool that is up and has room, else
+    `on_empty`. One level only: the fallback's own `fallback` is not followed. Live connections stay where they are, and new
+    ones come back as soon as the own pool takes them. The fallback's servers need the VIPs of these services on their
+    loopback, and for archives the same studies. Not with `policy: failover` (list the servers in order instead), and
+    not with `storage: private` (the studies would be elsewhere)."""
+    on_empty: fields.OnEmptyWord = OnEmpty.RESET
+    """What a new connection gets when nobody takes it: no backend of its own pool with room, and none of the fallback
+    pool's; with `storage: private` also when the source's own archive takes none. `reset` refuses at once (a TCP reset, or
+    ICMP port unreachable for UDP), so that the client can tell its user or try another node; `drop` answers nothing, and
+    the client tries again until its own time-out, which bridges a short gap."""
     check: CheckSpec | None = None
     """How the backends' health is probed. May be left out."""
     agent: AgentSpec | None = None
@@ -111,7 +150,8 @@ class PoolSpec(_Spec):
     time-out of their own: `transport` on evidence that no connection can be alive (refused, unreachable, no answer to ARP),
     `always` also when the server answers, but wrongly, `never` not at all."""
     backends: dict[fields.Name, BackendSpec]
-    """The servers, by name. A backend's name is what consistent hashing goes by: keep it when an address changes."""
+    """The servers, by name; with `policy: failover` in order of preference. A backend's name is what consistent hashing
+    and assignments go by: keep it when an address changes."""
 
 
 class ServiceSpec(_Spec):
@@ -136,6 +176,20 @@ class ServiceSpec(_Spec):
     for UDP."""
 
 
+class DirectorSpec(_Spec):
+    """What concerns the director as a whole. May be left out."""
+
+    tcp_flows: fields.FlowCount = Director().tcp_flows
+    """How many TCP connections the director can remember, over all services. When the table is full, which is counted and
+    alarmed, one more still goes where its hash sends it, but a change of weights may then move it. The kernel memory is
+    taken at the start, whether used or not; `lbctl check` says how much. Another size counts from the next start on."""
+    udp_flows: fields.FlowCount = Director().udp_flows
+    """The same for UDP, in a table of its own."""
+    wrong_port: fields.WrongPortWord = WrongPort.REFUSE
+    """What a packet to a VIP gets on a port that no service has: `refuse` answers with a TCP reset or ICMP port
+    unreachable, as a server would, in bounded numbers; `drop` answers nothing."""
+
+
 class FileSpec(_Spec):
     """The whole file."""
 
@@ -145,6 +199,8 @@ class FileSpec(_Spec):
     """What clients connect to, by name."""
     pools: dict[fields.Name, PoolSpec]
     """Who answers, by name."""
+    director: DirectorSpec | None = None
+    """Sizes and habits of the director itself. May be left out."""
 
 
 SECTIONS: dict[tuple[str, ...], type[_Spec]] = {
@@ -157,5 +213,6 @@ SECTIONS: dict[tuple[str, ...], type[_Spec]] = {
     ("pools", "*", "backends", "*"): BackendSpec,
     ("pools", "*", "backends", "*", "check"): CheckSpec,
     ("pools", "*", "backends", "*", "agent"): AgentSpec,
+    ("director",): DirectorSpec,
 }
 """Which part of the file each model describes; ``*`` stands for a name that the operator chose."""

@@ -13,14 +13,12 @@ from lbctl.config.words import NO_TRANSLATION_HINT
 
 _KEY_MARK = "[key]"
 
-_POLICY = (
-    "'policy' is not available yet: new connections are spread by weight",
-    "remove it; until failover exists, declare the active server only",
-)
 _EXPLAINED = {
     ("backend", "port"): ("ports cannot be translated", NO_TRANSLATION_HINT),
-    ("pool", "policy"): _POLICY,
-    ("service", "policy"): _POLICY,
+    ("service", "policy"): (
+        "unknown key 'policy'",
+        "write it in the pool: its backends are what connections are shared by",
+    ),
     ("service", "address"): ("unknown key 'address'", "did you mean 'vip'?"),
     ("service", "backends"): ("unknown key 'backends'", "backends stand in a pool; the service names it: 'pool: NAME'"),
 }
@@ -30,6 +28,7 @@ _SAMPLES: dict[Path, str] = {
     (): "interfaces: …, services: …, pools: …",
     ("interfaces",): "eth0: {address: 192.0.2.10/24}",
     ("services",): "pacs: {vip: 192.0.2.100, preset: dicom, pool: archives}",
+    ("director",): "tcp_flows: 131072",
     ("pools",): "archives: {kind: archive, storage: shared, backends: {…}}",
     ("pools", "*", "backends", "*", "agent"): "port: 3333 (or 'agent: none')",
     ("pools", "*", "backends"): "pacs1: {address: 192.0.2.11}",
@@ -141,6 +140,8 @@ def split_subject(path: Path) -> tuple[str, str]:
     names = [shown(step) for step in path]
     if names[:1] == ["pools"] and len(names) >= 4 and names[2] == "backends":
         return f"backend {names[1]}/{names[3]}", ".".join(names[4:])
+    if names[:1] == ["director"]:
+        return "director", ".".join(names[1:])
     if len(names) >= 2 and names[0] in ("interfaces", "services", "pools"):
         return f"{names[0].removesuffix('s')} {names[1]}", ".".join(names[2:])
     return "", ".".join(names)

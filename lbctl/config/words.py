@@ -117,11 +117,3 @@ def refuse_check_to_come(word: str) -> None:
             f"check type {quoted(word)} is not available yet",
             hint="use 'type: tcp', which sees whether the port accepts",
         )
-
-
-def refuse_private_storage(word: str) -> None:
-    if word == "private":
-        raise InvalidValueError(
-            "'private' is not available yet: studies would be sought where they were not stored",
-            hint="until then give each archive a service (a VIP) and a pool of its own, with 'storage: shared'",
-        )

@@ -7,29 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from ipaddress import IPv4Address
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lbctl.core import slots
 from lbctl.core.blocks import first_fit
 from lbctl.core.ids import FREE, Ids, Ref, identity
-from lbctl.core.model import Backend, Declaration, Pool
+from lbctl.core.model import Backend, Declaration, Pool, Storage, WrongPort
 from lbctl.core.standing import Standing
 from lbctl.core.tables import (
-    NOBODY,
     BackendRow,
     BackendState,
     InterfaceRow,
     PoolRow,
     ServiceKey,
     ServiceRow,
-    Slots,
     Tables,
-    reference,
 )
+from lbctl.core.takers import members, owned_slots, table_size
 from lbctl.errors import LbctlError
 
 
@@ -42,6 +35,7 @@ class Limits:
     pools: int
     slots: int
     interfaces: int
+    members: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +53,8 @@ class Situation:
 
     ``busy_backends`` (ids) and ``busy_vips`` still have flows: they stay although the declaration no longer has them; the ids
     in ``busy_services`` are not given to another service. ``settling_pools`` wait for the first word of an agent since the
-    daemon's start: their slots stay as they were found."""
+    daemon's start: their slots stay as they were found. ``former_receivers`` (identities) were removed from a pool of which
+    only one may receive at a time."""
 
     nics: Mapping[str, NicFacts]
     macs: Mapping[IPv4Address, bytes]
@@ -69,6 +64,7 @@ class Situation:
     busy_services: frozenset[int] = frozenset()
     busy_vips: frozenset[IPv4Address] = frozenset()
     settling_pools: frozenset[str] = frozenset()
+    former_receivers: frozenset[int] = frozenset()
 
 
 def backend_key(backend: Backend) -> str:
@@ -80,18 +76,31 @@ def desired_tables(declaration: Declaration, situation: Situation, *, current: T
     """The tables that should be. `LbctlError` if they do not fit."""
     ids, refs = _refs(declaration, situation, current, limits)
     pool_ids = _pool_ids(declaration.pools, current, limits)
-    pools = _pools(declaration.pools, current, pool_ids, limits)
+    pools = _pools(declaration, current, pool_ids, limits)
     return Tables(
         interfaces=_interfaces(declaration, situation, limits),
         vips=_vips(declaration, situation, current),
         services=_services(declaration, situation, current, pool_ids, limits),
         pools=pools,
-        backends={**_lingering(current, ids), **_declared(declaration, situation, refs)},
+        backends={**_lingering(current, ids, situation), **_declared(declaration, situation, refs)},
         slots={
-            pool_ids[pool.name]: _slots(pool, situation, refs, found=current.slots.get(pool_ids[pool.name]))
+            pool_ids[pool.name]: owned_slots(
+                pool,
+                declaration.fallback_of(pool),
+                situation.standings,
+                refs,
+                settled=current.slots.get(pool_ids[pool.name]) if pool.name in situation.settling_pools else None,
+            )
+            for pool in declaration.pools
+        },
+        members={
+            pool_ids[pool.name]: members(
+                pool, declaration.fallback_of(pool), situation.standings, refs, limit=limits.members
+            )
             for pool in declaration.pools
         },
         freed={number: row.generation for number, row in ids.rows.items() if row.identity == FREE},
+        drops_wrong_ports=declaration.director.wrong_port is WrongPort.DROP,
     )
 
 
@@ -180,19 +189,25 @@ def _declared(declaration: Declaration, situation: Situation, refs: Mapping[str,
             address=backend.address,
             state=situation.standings[backend.label].state,
             mac=situation.macs.get(backend.address),
+            limit=backend.connection_limit,
+            resume=backend.resume_at,
         )
         for backend in declaration.backends()
     }
 
 
-def _lingering(current: Tables, ids: Ids) -> Mapping[int, BackendRow]:
-    """Rows of removed backends that are still busy: a removal is a drain. One that was down stays so: what a client sends
-    anew (a datagram, a connection from the same port) goes to somebody else."""
+def _lingering(current: Tables, ids: Ids, situation: Situation) -> Mapping[int, BackendRow]:
+    """Rows of removed backends that are still busy: a removal is a drain, except where two must not receive at once. One that
+    was down or halted stays so: what a client sends anew (a datagram, a connection from the same port) goes to somebody
+    else."""
     rows = {number: current.backends[number] for number in ids.retired}
-    return {
-        number: row if row.state is BackendState.DOWN else replace(row, state=BackendState.DRAINING)
-        for number, row in rows.items()
-    }
+    return {number: replace(row, state=_state_of_removed(row, situation)) for number, row in rows.items()}
+
+
+def _state_of_removed(row: BackendRow, situation: Situation) -> BackendState:
+    if row.identity in situation.former_receivers:
+        return BackendState.HALTED
+    return row.state if row.state in (BackendState.DOWN, BackendState.HALTED) else BackendState.DRAINING
 
 
 def _pool_ids(pools: Sequence[Pool], current: Tables, limits: Limits) -> Mapping[str, int]:
@@ -209,41 +224,24 @@ def _pool_ids(pools: Sequence[Pool], current: Tables, limits: Limits) -> Mapping
 
 
 def _pools(
-    pools: Sequence[Pool], current: Tables, pool_ids: Mapping[str, int], limits: Limits
+    declaration: Declaration, current: Tables, pool_ids: Mapping[str, int], limits: Limits
 ) -> Mapping[int, PoolRow]:
     """A pool keeps its block while the size fits; a new one lies where nobody's old or new block does."""
     taken = [(row.base, row.size) for row in current.pools.values()]
     rows: dict[int, PoolRow] = {}
-    for pool in pools:
-        number, size = pool_ids[pool.name], slots.table_size(len(pool.backends))
+    for pool in declaration.pools:
+        number, size = pool_ids[pool.name], table_size(pool, declaration.fallback_of(pool))
         row = current.pools.get(number)
         if row is None or row.size != size:
-            row = PoolRow(
-                identity=identity(pool.name), base=first_fit(taken, size=size, capacity=limits.slots), size=size
-            )
-            taken.append((row.base, row.size))
-        rows[number] = row
+            base = first_fit(taken, size=size, capacity=limits.slots)
+            taken.append((base, size))
+        else:
+            base = row.base
+        rows[number] = PoolRow(
+            identity=identity(pool.name),
+            base=base,
+            size=size,
+            on_empty=pool.on_empty,
+            is_private=pool.storage is Storage.PRIVATE,
+        )
     return rows
-
-
-def _slots(pool: Pool, situation: Situation, refs: Mapping[str, Ref], *, found: Slots | None) -> Slots:
-    """The reference that owns each slot of a pool; nobody if no backend takes new connections."""
-    if found is not None and pool.name in situation.settling_pools and _still_fit(found, pool, situation, refs):
-        return found
-    weights = {backend.label: situation.standings[backend.label].weight for backend in pool.backends}
-    owners = _owners(tuple(weights.items()), slots.table_size(len(pool.backends)))
-    by_index = [reference(refs[label].id, refs[label].generation) for label in weights] + [NOBODY]
-    return np.array(by_index, np.uint32)[owners]
-
-
-def _still_fit(found: Slots, pool: Pool, situation: Situation, refs: Mapping[str, Ref]) -> bool:
-    """Whether slots are shared among exactly the backends that take new connections now, in a table of the right size."""
-    takers = [refs[b.label] for b in pool.backends if situation.standings[b.label].weight]
-    is_complete = set(np.unique(found).tolist()) == {reference(ref.id, ref.generation) for ref in takers}
-    return is_complete and len(found) == slots.table_size(len(pool.backends))
-
-
-@lru_cache(maxsize=256)
-def _owners(weights: tuple[tuple[str, int], ...], size: int) -> NDArray[np.int16]:
-    """Only a pool whose weights changed is computed anew. Index -1 is nobody."""
-    return slots.assign(dict(weights), size=size).astype(np.int16)

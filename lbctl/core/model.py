@@ -237,6 +237,10 @@ class Declaration:
         """The pool of that name; `KeyError` if there is none."""
         return next(pool for pool in self.pools if pool.name == name)
 
+    def fallback_of(self, pool: Pool) -> Pool | None:
+        """The pool that takes over for another, if there is one."""
+        return self.pool(pool.fallback) if pool.fallback else None
+
     def services_of(self, pool: str) -> tuple[Service, ...]:
         """The services that a pool answers, in the order of the file: its own, then those it is the fallback of."""
         own = tuple(service for service in self.services if service.pool == pool)

@@ -3,13 +3,14 @@
 Order (house rule 3): what is needed is written before what refers to it, and removed after. Interfaces, then backends that
 gain (appear, get a MAC, come up), then slots, then services, then VIPs; then the other way: VIPs, services, pools, backends
 that lose, interfaces. So every prefix of a plan is safe: no slot ever refers to a backend that was not written, and no
-backend stops taking connections while slots still send them.
+backend stops taking connections while slots still send them. But who is halted is halted before all else: where messages are
+ordered, nobody else may receive while he still does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from lbctl.core.tables import (
     BackendRow,
     BackendState,
     InterfaceRow,
+    Members,
     PoolRow,
     ServiceKey,
     ServiceRow,
@@ -78,16 +80,34 @@ class SetBackend:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SetSlots:
-    """Give slots of a pool to other backends; ``at`` are positions within the block that starts at ``base``."""
+    """Give slots of a pool to other backends; ``at`` are positions within the block of ``size`` slots from ``base`` on."""
 
     pool_id: int
     base: int
+    size: int
     at: np.ndarray[tuple[int], np.dtype[np.intp]]
     before: Slots
     after: Slots
 
 
-Step = SetInterface | SetVip | SetService | SetPool | SetBackend | SetSlots
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMembers:
+    """Say anew who is asked for room in a pool when a slot's owner has none."""
+
+    pool_id: int
+    before: Members
+    after: Members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetWrongPorts:
+    """Drop what comes to a VIP's port that no service has, or refuse it."""
+
+    before: bool
+    after: bool
+
+
+Step = SetWrongPorts | SetMembers | SetInterface | SetVip | SetService | SetPool | SetBackend | SetSlots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +133,7 @@ class Plan:
 
 def is_dynamic(step: Step) -> bool:
     """Whether a step follows from what was observed (health, capacity, MACs) and not from what was declared."""
-    if isinstance(step, SetSlots):
+    if isinstance(step, SetSlots | SetMembers):
         return True
     if isinstance(step, SetBackend):
         return step.before is not None and step.after is not None and _is_same_server(step.before, step.after)
@@ -121,24 +141,13 @@ def is_dynamic(step: Step) -> bool:
 
 
 def _is_same_server(before: BackendRow, after: BackendRow) -> bool:
-    return (before.generation, before.identity) == (after.generation, after.identity)
+    """With the same declaration."""
+    return replace(before, state=after.state, mac=after.mac) == after
 
 
 def inverse(step: Step) -> Step:
     """The step that undoes one."""
-    match step:
-        case SetInterface():
-            return SetInterface(ifindex=step.ifindex, before=step.after, after=step.before)
-        case SetVip():
-            return SetVip(vip=step.vip, before=step.after, after=step.before)
-        case SetService():
-            return SetService(key=step.key, before=step.after, after=step.before)
-        case SetPool():
-            return SetPool(pool_id=step.pool_id, before=step.after, after=step.before)
-        case SetBackend():
-            return SetBackend(backend_id=step.backend_id, before=step.after, after=step.before)
-        case SetSlots():
-            return SetSlots(pool_id=step.pool_id, base=step.base, at=step.at, before=step.after, after=step.before)
+    return replace(step, before=step.after, after=step.before)  # type: ignore[arg-type]  # each with its own kind
 
 
 def diff(current: Tables, desired: Tables) -> Plan:
@@ -151,17 +160,22 @@ def diff(current: Tables, desired: Tables) -> Plan:
     services = [SetService(key=k, before=b, after=a) for k, b, a in _changes(current.services, desired.services)]
     vips = [SetVip(vip=k, before=b, after=a) for k, b, a in _changes(current.vips, desired.vips)]
     steps: list[Step] = []
+    steps += [step for step in backends if _halts(step)]
     steps += [step for step in interfaces if step.after is not None]
-    steps += [step for step in backends if not _loses(step)]
+    steps += [step for step in backends if not _halts(step) and not _loses(step)]
     steps += _slot_steps(current, desired)
+    steps += _member_steps(current, desired)
     steps += [step for step in pools if step.after is not None]
     steps += [step for step in services if step.after is not None]
     steps += [step for step in vips if step.after is not None]
     steps += [step for step in vips if step.after is None]
     steps += [step for step in services if step.after is None]
+    steps += _dissolved(current, desired)
     steps += [step for step in pools if step.after is None]
-    steps += [step for step in backends if _loses(step)]
+    steps += [step for step in backends if not _halts(step) and _loses(step)]
     steps += [step for step in interfaces if step.after is None]
+    if current.drops_wrong_ports != desired.drops_wrong_ports:
+        steps.append(SetWrongPorts(before=current.drops_wrong_ports, after=desired.drops_wrong_ports))
     return Plan(steps=tuple(steps))
 
 
@@ -175,12 +189,32 @@ def _changes(before: Mapping[Key, Row], after: Mapping[Key, Row]) -> Iterator[tu
             yield key, row, None
 
 
+def _halts(step: SetBackend) -> bool:
+    """Whether a backend is halted by this step."""
+    was_halted = step.before is not None and step.before.state is BackendState.HALTED
+    return step.after is not None and step.after.state is BackendState.HALTED and not was_halted
+
+
 def _loses(step: SetBackend) -> bool:
     """Whether a backend ceases to take what slots may still send it: to be written after the slots."""
     if step.before is None or step.after is None:
         return step.after is None
     loses_state = step.before.state is BackendState.UP and step.after.state is not BackendState.UP
     return loses_state or (step.before.mac is not None and step.after.mac is None)
+
+
+def _member_steps(current: Tables, desired: Tables) -> Iterator[SetMembers]:
+    for pool_id, after in desired.members.items():
+        before = current.members.get(pool_id)
+        if before != after:
+            yield SetMembers(pool_id=pool_id, before=before or Members(), after=after)
+
+
+def _dissolved(current: Tables, desired: Tables) -> Iterator[SetMembers]:
+    """Of pools that go: so that the inverse brings them back."""
+    for pool_id, before in current.members.items():
+        if pool_id not in desired.members and before != Members():
+            yield SetMembers(pool_id=pool_id, before=before, after=Members())
 
 
 def _slot_steps(current: Tables, desired: Tables) -> Iterator[SetSlots]:
@@ -192,4 +226,4 @@ def _slot_steps(current: Tables, desired: Tables) -> Iterator[SetSlots]:
         before = current.slots[pool_id] if stays else np.full(pool.size, NOBODY, np.uint32)
         at = np.flatnonzero(before != after) if stays else np.arange(pool.size)
         if at.size:
-            yield SetSlots(pool_id=pool_id, base=pool.base, at=at, before=before[at], after=after[at])
+            yield SetSlots(pool_id=pool_id, base=pool.base, size=pool.size, at=at, before=before[at], after=after[at])

@@ -1,19 +1,29 @@
 """What all that is known of a backend amounts to: one condition for people, one state and one weight for the tables.
 
-| condition      | new connections | live connections         | said when                                            |
-| -------------- | --------------- | ------------------------ | ---------------------------------------------------- |
-| up             | by weight       | go on                    | probes succeed                                       |
-| busy           | by weight       | go on                    | the server says that it is full for now              |
-| misconfigured  | by weight       | go on                    | the server rejects the *check*, not its clients      |
-| draining       | none            | go on                    | an operator, or the backend's agent, or weight 0     |
-| removed        | none            | go on until they end     | the file no longer has the backend                   |
-| unknown        | none            | go on                    | not probed yet                                       |
-| unresolved     | none            | reset, see below         | the neighbour does not answer ARP                    |
-| down           | none            | reset, see below         | probes fail                                          |
+| condition      | new connections | live connections         | said when                                            | probed |
+| -------------- | --------------- | ------------------------ | ---------------------------------------------------- | ------ |
+| up             | by weight       | go on                    | probes succeed                                       | yes    |
+| busy           | by weight       | go on                    | the server says that it is full for now              | yes    |
+| full           | none            | go on                    | it has as many connections as ``connection_limit``   | yes    |
+| misconfigured  | by weight       | go on                    | the server rejects the *check*, not its clients      | yes    |
+| draining       | none            | go on, except where only | an operator, or the backend's agent, or weight 0     | yes    |
+|                |                 | one may receive: another |                                                      |        |
+|                |                 | takes over, and they are |                                                      |        |
+|                |                 | reset                    |                                                      |        |
+| halted         | none            | reset on both sides      | an operator                                          | yes    |
+| standby        | none            | reset on both sides      | another of its pool is the active one                | yes    |
+| removed        | none            | go on until they end;    | the file no longer has the backend                   | no     |
+|                |                 | reset if it was active   |                                                      |        |
+|                |                 | in a pool with fail-over |                                                      |        |
+| unknown        | none            | go on                    | not probed yet                                       | yes    |
+| unresolved     | none            | reset, see below         | the neighbour does not answer ARP                    | yes    |
+| down           | none            | reset, see below         | probes fail                                          | yes    |
 
 Live connections of a backend that is down go on to its last MAC unless ``reset_on_down`` of its pool says that their clients
 are to be told by a reset: on transport evidence by default. What was answered (a refusal) is evidence by itself; silence is
 only while others on the same interface are heard, for else it may be the director that is cut off.
+
+Full is what the program finds, from one connection to the next; the slots stay as they are, and others are asked for room.
 """
 
 from __future__ import annotations
@@ -33,12 +43,22 @@ class Condition(StrEnum):
 
     UP = "up"
     BUSY = "busy"
+    FULL = "full"
     MISCONFIGURED = "misconfigured"
     DRAINING = "draining"
+    HALTED = "halted"
+    STANDBY = "standby"
     REMOVED = "removed"
     UNKNOWN = "unknown"
     UNRESOLVED = "unresolved"
     DOWN = "down"
+
+
+class Override(StrEnum):
+    """What an operator said of a backend."""
+
+    DRAINED = "drained"
+    HALTED = "halted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +70,11 @@ class Standing:
     state: BackendState
     weight: int
 
+    @property
+    def takes_new(self) -> bool:
+        """Whether new connections go there. A full one keeps its weight, for it will take some again."""
+        return self.weight > 0 and self.condition is not Condition.FULL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
@@ -57,11 +82,12 @@ class Signals:
 
     health: Health
     capacity: Capacity
-    is_drained: bool
+    override: Override | None
     is_resolved: bool
     neighbour: str
     is_silence_doubted: bool = False
     """Nobody else on its interface was heard either when it fell silent."""
+    is_full: bool = False
 
     @property
     def is_silent(self) -> bool:
@@ -74,7 +100,7 @@ class Signals:
 def standing(backend: Backend, signals: Signals) -> Standing:
     """Weigh the signals: what keeps new connections away goes first, an operator's word before all."""
     condition, reason = _condition(backend, signals)
-    takes_new = condition in (Condition.UP, Condition.BUSY, Condition.MISCONFIGURED)
+    takes_new = condition in (Condition.UP, Condition.BUSY, Condition.FULL, Condition.MISCONFIGURED)
     return Standing(
         condition=condition,
         reason=reason,
@@ -85,8 +111,8 @@ def standing(backend: Backend, signals: Signals) -> Standing:
 
 def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
     health = signals.health
-    if signals.is_drained:
-        return Condition.DRAINING, _and_also("drained by an operator", signals)
+    if signals.override is not None:
+        return _OVERRIDDEN[signals.override], _and_also(f"{signals.override} by an operator", signals)
     if not signals.is_resolved:
         return Condition.UNRESOLVED, f"{backend.address} does not answer ARP (its entry is {signals.neighbour})"
     if health.status is Status.DOWN:
@@ -95,9 +121,18 @@ def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
         return Condition.UNKNOWN, health.reason
     if weight(backend.weight, signals.capacity) == 0:
         return Condition.DRAINING, _why_weightless(backend, signals.capacity)
+    if signals.is_full:
+        return Condition.FULL, f"{backend.connection_limit} connections; takes more from {backend.resume_at} down"
+    return _alive(health), health.reason
+
+
+_OVERRIDDEN = {Override.HALTED: Condition.HALTED, Override.DRAINED: Condition.DRAINING}
+
+
+def _alive(health: Health) -> Condition:
     if health.is_misconfigured:
-        return Condition.MISCONFIGURED, health.reason
-    return (Condition.BUSY if health.is_busy else Condition.UP), health.reason
+        return Condition.MISCONFIGURED
+    return Condition.BUSY if health.is_busy else Condition.UP
 
 
 def _and_also(reason: str, signals: Signals) -> str:
@@ -112,6 +147,8 @@ def _why_weightless(backend: Backend, capacity: Capacity) -> str:
 
 def _state_without_new(backend: Backend, signals: Signals) -> BackendState:
     """Down also frees a client's ports for a connection to somebody else; dead also resets the clients that are left."""
+    if signals.override is Override.HALTED:
+        return BackendState.HALTED
     is_down = signals.health.status is Status.DOWN
     is_mute = signals.neighbour == "failed"
     has_evidence = is_mute or (is_down and signals.health.cause is DownCause.TRANSPORT)

@@ -14,9 +14,11 @@ from ipaddress import IPv4Address
 import numpy as np
 from numpy.typing import NDArray
 
-from lbctl.core.model import Protocol
+from lbctl.core.model import OnEmpty, Protocol
 
 NOBODY = 0
+NOBODY_ELSE = 0xFFFFFFFF
+"""An assignment to a server that is gone, whose sources must not go to another (``LB_NOBODY_ELSE``)."""
 Slots = NDArray[np.uint32]
 """References of the owners of a pool's slots, in order; shape (size,)."""
 
@@ -29,6 +31,7 @@ class BackendState(IntEnum):
     DRAINING = 2
     DOWN = 3
     DEAD = 4
+    HALTED = 5
 
 
 def reference(backend_id: int, generation: int) -> int:
@@ -68,29 +71,45 @@ class ServiceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRow:
-    """Where a pool's slots lie, and the hash of its name."""
+    """Where a pool's slots lie, the hash of its name, and what becomes of a connection that nobody takes."""
 
     identity: int
     base: int
     size: int
+    on_empty: OnEmpty = OnEmpty.RESET
+    is_private: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """References of those who take a pool's new connections, in the order of the file: where to look for room when a slot's
+    owner has none. ``fallbacks`` are those of the pool that takes over then."""
+
+    own: tuple[int, ...] = ()
+    fallbacks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendRow:
-    """A real server. ``mac`` is ``None`` until it was confirmed."""
+    """A real server. ``mac`` is ``None`` until it was confirmed. ``limit`` is its TCP connections at most (0: no limit), and
+    once full it takes new ones again from ``resume`` down."""
 
     generation: int
     identity: int
     address: IPv4Address
     state: BackendState
     mac: bytes | None
+    limit: int = 0
+    resume: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
     """All of it, keyed by ifindex, VIP (to the ifindex that owns it), service key, pool id and backend id (both from 1).
+    Every pool has slots and members.
 
-    ``freed`` holds the last generation of each backend id that is free now."""
+    ``freed`` holds the last generation of each backend id that is free now. ``drops_wrong_ports``: what comes to a VIP's port
+    that no service has is dropped, not refused."""
 
     interfaces: Mapping[int, InterfaceRow] = field(default_factory=dict)
     vips: Mapping[IPv4Address, int] = field(default_factory=dict)
@@ -98,7 +117,9 @@ class Tables:
     pools: Mapping[int, PoolRow] = field(default_factory=dict)
     backends: Mapping[int, BackendRow] = field(default_factory=dict)
     slots: Mapping[int, Slots] = field(default_factory=dict)
+    members: Mapping[int, Members] = field(default_factory=dict)
     freed: Mapping[int, int] = field(default_factory=dict)
+    drops_wrong_ports: bool = False
 
     def reference(self, backend_id: int) -> int:
         """The reference to a backend of these tables."""

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from lbctl.core.desired import backend_key
+from lbctl.core.failover import has_one, receivers
 from lbctl.core.health import Health
 from lbctl.core.ids import identity
 from lbctl.core.model import Declaration
+from lbctl.core.standing import Override
 from lbctl.core.tables import BackendRow, BackendState, Tables
 
 
-def adopted_health(row: BackendRow | None, *, is_drained: bool, now: float) -> Health:
+def adopted_health(row: BackendRow | None, *, override: Override | None, now: float) -> Health:
     """A backend that took connections, or that only an operator kept from it, has history: one failed probe does not take it
     down. Of any other the first probe decides."""
-    if row is not None and (row.state is BackendState.UP or (is_drained and row.state is BackendState.DRAINING)):
+    is_drained = override is Override.DRAINED and row is not None and row.state is BackendState.DRAINING
+    if is_drained or (row is not None and row.state is BackendState.UP):
         return Health.adopted(True, now=now)
     return Health(since_s=now)
+
+
+def adopted_actives(declaration: Declaration, current: Tables) -> Mapping[str, str]:
+    """The active backend of each pool with fail-over, as the kernel has it: the one that takes connections."""
+    taking = {row.identity for row in current.backends.values() if row.state is BackendState.UP}
+    return {
+        backend.pool: backend.name
+        for backend in reversed(receivers(declaration))
+        if identity(backend_key(backend)) in taking
+    }
+
+
+def adopted_former_receivers(declaration: Declaration, current: Tables) -> frozenset[int]:
+    """Identities of those that a pool with fail-over sent to, and that were taken out of the file while no daemon ran."""
+    pools = {identity(pool.name) for pool in declaration.pools if has_one(pool)}
+    blocks = [current.slots[number] for number, row in current.pools.items() if row.identity in pools]
+    owners = {ref for block in blocks for ref in np.unique(block).tolist()}
+    declared = {identity(backend_key(backend)) for backend in declaration.backends()}
+    rows = current.backends.items()
+    return frozenset(row.identity for n, row in rows if current.reference(n) in owners) - declared
 
 
 def adopted_percents(declaration: Declaration, current: Tables) -> Mapping[str, int]:

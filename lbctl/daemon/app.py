@@ -24,10 +24,12 @@ from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
-from lbctl.daemon.store import OverrideStore
 from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.dataplane import loader
 from lbctl.dataplane.kernel import KernelDataplane, pinned_vips
+from lbctl.dataplane.layout import sized
+from lbctl.dataplane.loader import Loaded
+from lbctl.dataplane.moving import move_flows
 from lbctl.dataplane.objectfile import Build
 from lbctl.errors import LbctlError
 from lbctl.network.kernel import KernelNetwork
@@ -78,13 +80,14 @@ async def _serve(
     links = await surroundings.links(declaration)
     await surroundings.manage_neighbours(declaration, links)
     claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))
-    daemon = await _make_daemon(options, declaration, surroundings)
+    loaded = await _load(options, declaration)
+    daemon = _make_daemon(options, declaration, surroundings, loaded)
     server = _Server(_server_config(daemon))
     stop = asyncio.Event()
     with _signals(daemon, stop):
         loops: list[asyncio.Task[Any]] = [asyncio.create_task(daemon.watch_network())]
         await daemon.bring_up(links, claims=await claims)
-        loader.remove_left_overs(options.pins)
+        _leave_old_tables(loaded, options.pins)
         loops += [asyncio.create_task(loop) for loop in (*daemon.loops(), _pet_watchdog(), stop.wait())]
         serving = asyncio.create_task(server.serve(sockets=[control]))
         notify("READY=1", "STATUS=forwarding")
@@ -113,17 +116,37 @@ async def _claims(
     return await surroundings.find_duplicates(fresh, declaration, links)
 
 
-async def _make_daemon(options: Options, declaration: Declaration, surroundings: Surroundings) -> Daemon:
+async def _load(options: Options, declaration: Declaration) -> Loaded:
+    """Maps and programs, beside those that are at work; live flows among them."""
     source = await asyncio.to_thread(options.build.wait)
     _log.info("lbctl %s: data plane built in %.2f s", __version__, source.build_s)
-    dataplane = KernelDataplane(loader.load(source, options.pins), options.pins)
+    director = declaration.director
+    specs = sized(tcp_flows=director.tcp_flows, udp_flows=director.udp_flows)
+    loaded = loader.load(source, options.pins, specs)
+    moved = move_flows(loaded, options.pins)
+    if moved:
+        _log.info("%d flows taken along into tables of another size", moved)
+    return loaded
+
+
+def _leave_old_tables(loaded: Loaded, pins: Path) -> None:
+    """The new program is at work: what the old one entered until then comes along, its tables go."""
+    try:
+        move_flows(loaded, pins)
+    except LbctlError as error:
+        _log.error("%s", error)
+    loader.remove_left_overs(pins, loaded.specs)
+
+
+def _make_daemon(options: Options, declaration: Declaration, surroundings: Surroundings, loaded: Loaded) -> Daemon:
+    dataplane = KernelDataplane(loaded, options.pins)
     dataplane.sow(secrets.randbits(64))
     return Daemon(
         config=options.config,
         declaration=declaration,
         dataplane=dataplane,
         surroundings=surroundings,
-        store=OverrideStore(options.state),
+        state=options.state,
     )
 
 
@@ -175,7 +198,7 @@ class _Server(uvicorn.Server):
 
 def _server_config(daemon: Daemon) -> uvicorn.Config:
     return uvicorn.Config(
-        make_api(daemon),
+        make_api(daemon.operator),
         http=PeerProtocol,
         ws="none",
         lifespan="off",

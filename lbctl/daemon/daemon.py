@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from lbctl.config.loader import load_regular
-from lbctl.core.desired import NicFacts
 from lbctl.core.model import Declaration
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
-from lbctl.daemon import words
 from lbctl.daemon.announcing import Announcer
+from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.attaching import Attacher
-from lbctl.daemon.eventlog import log_events, log_steps
+from lbctl.daemon.eventlog import log_actives, log_events, log_steps
 from lbctl.daemon.facts import Facts
-from lbctl.daemon.models import Flows, Status
+from lbctl.daemon.keeping import Keeper
 from lbctl.daemon.monitor import Monitor
+from lbctl.daemon.operating import Operator
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.reporting import Reporter
 from lbctl.daemon.resetting import Resetter
-from lbctl.daemon.store import OverrideStore, with_drained
+from lbctl.daemon.store import ActiveStore, AssignmentStore, OverrideStore
 from lbctl.daemon.surroundings import Claims, Surroundings, faults_of
 from lbctl.dataplane.port import Dataplane
 from lbctl.errors import KernelError, LbctlError
@@ -52,23 +52,40 @@ class Daemon:
         declaration: Declaration,
         dataplane: Dataplane,
         surroundings: Surroundings,
-        store: OverrideStore,
+        state: Path,
     ) -> None:
         self._config = config
         self._dataplane = dataplane
-        self._store = store
-        self._overrides = store.load()
-        self._facts = Facts(started=time.monotonic(), config=config)
+        self._facts = Facts(started=time.monotonic(), config=config, director=declaration.director)
         self._links: Mapping[str, Link] = {}
         self._announcer = Announcer(surroundings)
         self._attacher = Attacher(dataplane)
-        self._resetter = Resetter(dataplane, surroundings.network)
         self._changing = asyncio.Lock()
         self._has_news = asyncio.Event()
         self._has_link_news = asyncio.Event()
         self._has_verdicts = asyncio.Event()
-        self._reconciler = Reconciler(declaration, dataplane, drained=self._overrides.drained, now=time.monotonic())
-        self._reporter = Reporter(self._reconciler, dataplane, self._facts, self._attacher.attachments)
+        overrides = OverrideStore(state)
+        self._reconciler = Reconciler(
+            declaration,
+            dataplane,
+            overrides=overrides.load(),
+            actives=ActiveStore(state).load().active,
+            now=time.monotonic(),
+        )
+        assigner = Assigner(self._reconciler, dataplane, AssignmentStore(state))
+        self._keeper = Keeper(self._reconciler, assigner, state)
+        self._reporter = Reporter(
+            self._reconciler, dataplane, self._facts, attachments=self._attacher.attachments, assigner=assigner
+        )
+        self._resetter = Resetter(dataplane, surroundings, label_of=self._reconciler.label_of)
+        self.operator = Operator(
+            reconciler=self._reconciler,
+            reporter=self._reporter,
+            assigner=assigner,
+            overrides=overrides,
+            changing=self._changing,
+            apply=self._reconcile_now,
+        )
         self._surroundings = surroundings
         self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered, on_fault=self._facts.not_probed)
 
@@ -90,7 +107,7 @@ class Daemon:
         declaration = self._reconciler.declaration
         self._links = links
         self._facts.warnings = faults_of(declaration, links)
-        self._reconciler.nics = {name: NicFacts(ifindex=link.ifindex, mac=link.mac) for name, link in links.items()}
+        self._reconciler.neighbourhood.met(links)
         await self._surroundings.manage_neighbours(declaration, links)
         await self._surroundings.set_probe_paths(declaration, links)
         for link in links.values():
@@ -101,7 +118,7 @@ class Daemon:
     async def _first_verdicts(self) -> None:
         """Give the first probes a moment, so that the first client finds its server. Who is dead takes longer to tell."""
         deadline = time.monotonic() + FIRST_VERDICTS_S
-        while not self._reconciler.is_first_look_over and time.monotonic() < deadline:
+        while not self._reconciler.observed.is_first_look_over and time.monotonic() < deadline:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._has_verdicts.wait(), deadline - time.monotonic())
             self._has_verdicts.clear()
@@ -112,6 +129,7 @@ class Daemon:
             self._whenever(self._has_news, self._reconcile),
             self._whenever(self._has_link_news, self._links_changed),
             self._sweep_forever(),
+            self._keeper.keep_forever(self._changing, self._facts),
             self._recheck_refused_forever(),
         )
 
@@ -129,11 +147,14 @@ class Daemon:
                 there_is_news.set()
 
     async def _reconcile(self) -> None:
+        before = self._reconciler.actives
         plan = self._reconciler.reconcile(now=time.monotonic())
-        self._facts.last_error = None
         self._resetter.carried_out(plan.steps)
         log_steps(plan.steps, self._reconciler)
+        log_actives(before, self._reconciler.actives)
         self._announce_new()
+        self._facts.last_error = None
+        await self._keeper.keep(self._facts)
 
     async def _reconcile_now(self) -> bool:
         """Whether it succeeded; if not, the loop goes on trying."""
@@ -187,7 +208,9 @@ class Daemon:
     async def _sweep(self) -> None:
         limits = self._reconciler.idle_limits()
         started = time.monotonic()  # what began to flow during the sweep may have been missed
-        self._reconciler.swept(await asyncio.to_thread(self._dataplane.sweep, limits), now=started)
+        sweep = await asyncio.to_thread(self._dataplane.sweep, limits)
+        self._reconciler.swept(sweep, now=started)
+        self._resetter.catch_up(self._reconciler.current, sweep.open)
 
     async def _recheck_refused_forever(self) -> None:
         """A VIP that somebody else answered for may be free by now."""
@@ -210,15 +233,15 @@ class Daemon:
 
     def _probed(self, label: str, result: ProbeResult) -> None:
         self._facts.probed(label)
-        events = self._reconciler.probed(label, result, now=time.monotonic())
+        events = self._reconciler.observed.probed(label, result, now=time.monotonic())
         log_events(label, events)
         self._has_verdicts.set()
         if events:
             self._has_news.set()
 
     def _agent_answered(self, label: str, answer: AgentReport | AgentSilence) -> None:
-        was_guessed = self._reconciler.is_guessed(label)
-        events = self._reconciler.agent_answered(label, answer, now=time.monotonic())
+        was_guessed = self._reconciler.observed.is_guessed(label)
+        events = self._reconciler.observed.agent_answered(label, answer, now=time.monotonic())
         log_events(label, events)
         self._has_verdicts.set()
         if events or was_guessed:
@@ -235,36 +258,13 @@ class Daemon:
         active = self._reconciler.current.vips
         self._announcer.announce_new(self._reconciler.declaration.services, active=active, forwarding=forwarding)
 
-    def status(self) -> Status:
-        """Everything, as of now."""
-        return self._reporter.status()
-
-    def flows(self, limit: int) -> Flows:
-        """May be called from another thread."""
-        return self._reporter.flows(limit)
-
-    async def set_drained(self, label: str, *, drained: bool) -> str:
-        """Drain or enable a backend: on disk first, then in the kernel, then said."""
-        self._reconciler.require_backend(label)
-        word = "drained" if drained else "enabled"
-        async with self._changing:
-            if (label in self._overrides.drained) == drained:
-                return f"{label} was {word} already"
-            overrides = with_drained(self._overrides, [label], drained=drained)
-            await asyncio.to_thread(self._store.save, overrides)
-            self._overrides = overrides
-            self._reconciler.drained = overrides.drained
-            if not await self._reconcile_now():
-                return f"{label} will be {word}: it is saved, but the kernel refused for now; lbctl goes on trying"
-        takers = self._reconciler.takers(label.partition("/")[0])
-        return words.drained(label, is_last=not takers) if drained else f"{label} enabled"
-
     async def reload(self) -> str:
         """Read the file again. On any fault nothing changes, and the old configuration goes on."""
         async with self._changing:
             try:
                 declaration = await asyncio.to_thread(load_regular, self._config)
                 links = await self._surroundings.links(declaration)
+                await self._keeper.keep(self._facts)
                 await self._redeclare(declaration, links)
             except LbctlError as error:
                 self._facts.config_error = str(error)

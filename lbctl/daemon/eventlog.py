@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lbctl.core.capacity import AgentChangedWord, AgentSpoke, AgentWentSilent, CapacityChanged, CapacityEvent
 from lbctl.core.health import (
@@ -40,6 +40,16 @@ def log_steps(steps: Iterable[Step], reconciler: Reconciler) -> None:
         if isinstance(step, SetBackend) and step.before and step.after and step.before.mac != step.after.mac:
             name = reconciler.labels.get(step.after.identity, str(step.after.address))
             _log.info("%s has MAC %s, before %s", name, _mac(step.after.mac), _mac(step.before.mac))
+
+
+def log_actives(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Which backend is active in a pool where only one is."""
+    for pool, name in after.items():
+        former = before.get(pool)
+        if former not in (None, name):
+            _log.warning("pool %s: %s is active now, before %s, whose connections are reset", pool, name, former)
+        elif former is None:
+            _log.info("pool %s: %s is active", pool, name)
 
 
 def _mac(mac: bytes | None) -> str:

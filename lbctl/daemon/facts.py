@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lbctl.core.model import Director
 from lbctl.errors import LbctlError
 
 _log = logging.getLogger(__name__)
@@ -13,19 +14,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Facts:
-    """``started`` is monotonic seconds. ``unprobed`` says, by label, why a backend cannot be probed: a fault of ours."""
+    """``started`` is monotonic seconds; ``director`` is as declared then, as the tables were made. ``unprobed`` says, by
+    label, why a backend cannot be probed: a fault of ours."""
 
     started: float
     config: Path
+    director: Director
     config_error: str | None = None
     last_error: str | None = None
     warnings: tuple[str, ...] = ()
     unprobed: dict[str, str] = field(default_factory=dict)
 
     def failed(self, error: LbctlError) -> None:
-        """A change could not be carried out, and is tried again."""
+        """A change could not be carried out, and is tried again. Logged once, not at each try."""
+        if self.last_error != error.message:
+            _log.error("%s", error)
         self.last_error = error.message
-        _log.error("%s", error)
 
     def not_probed(self, label: str, fault: str) -> None:
         """Logged once, not at each try."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_NAME = 63
+"""Characters of the name of a pool or a backend, at most."""
 
 ServiceState = Literal["active", "no backend", "refused", "unchecked", "no interface"]
 
@@ -54,7 +57,7 @@ class BackendStatus(Count):
     mac: str | None
     """The last confirmed MAC, or null."""
     state: str
-    """up, busy, misconfigured, draining, removed, unknown, unresolved or down."""
+    """up, busy, full, misconfigured, draining, halted, standby, removed, unknown, unresolved or down."""
     reason: str
     """One line that says why."""
     since_s: float | None
@@ -73,6 +76,12 @@ class BackendStatus(Count):
     """The agent in a word or two, or null without an agent."""
     flows: int
     """Live flows at the latest sweep."""
+    connections: int
+    """Open TCP connections now, as the program counts them: those that the limit is about."""
+    connection_limit: int | None
+    """With so many it is full; null without a limit."""
+    resume_at: int | None
+    """A full one takes new connections again when it has come down to so many; null without a limit."""
     new_connections: int
     returned: int
     """Packets that it sent back instead of accepting them: the VIP is not on its loopback."""
@@ -85,6 +94,18 @@ class PoolStatus(Model):
 
     name: str
     kind: str
+    policy: str
+    """balance: all of them by weight. failover: one at a time."""
+    active: str | None
+    """The name of the one that policy failover sends to, or null."""
+    storage: str | None
+    """shared: each archive answers for all studies. private: each has its own. Null for what is no archive."""
+    assigned_sources: int | None
+    """How many sources were assigned a backend; null unless the storage is private."""
+    fallback: str | None
+    """The pool that takes new connections when nobody in this one does, or null."""
+    on_empty: str
+    """What a new connection gets when nobody takes it, here or in the fallback: reset or drop."""
     backends: tuple[BackendStatus, ...]
 
 
@@ -173,6 +194,30 @@ class Flows(Model):
 
     flows: tuple[FlowStatus, ...]
     truncated: bool
+
+
+class Assignment(Model):
+    """The one backend of a pool with private storage that a source's new connections go to."""
+
+    pool: str
+    source: IPv4Address
+    backend: str
+    """Its name within the pool. It may be one that the file no longer has."""
+
+
+class Assignments(Model):
+    """Assignments, by pool and source."""
+
+    assignments: tuple[Assignment, ...]
+
+
+class Assignee(Model):
+    """What an operator assigns to a source."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    backend: str = Field(min_length=1, max_length=MAX_NAME)
+    """The backend's name within the pool."""
 
 
 class Done(Model):

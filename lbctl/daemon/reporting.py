@@ -10,39 +10,45 @@ from pathlib import Path
 from lbctl import __version__
 from lbctl.core.desired import backend_key
 from lbctl.core.ids import identity
-from lbctl.core.model import Backend, Interface, Pool, Service
-from lbctl.core.standing import Condition, Standing
-from lbctl.core.tables import BackendRow, ServiceKey
+from lbctl.core.model import Interface, Service
+from lbctl.core.tables import ServiceKey
+from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.facts import Facts
 from lbctl.daemon.models import (
-    BackendStatus,
     DaemonStatus,
     Flows,
     FlowStatus,
     FlowTableStatus,
     InterfaceStatus,
     MemoryStatus,
-    PoolStatus,
     ReasonCount,
     ServiceState,
     ServiceStatus,
     Status,
 )
+from lbctl.daemon.pool_report import PoolReport
 from lbctl.daemon.recent import Recent
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.dataplane.port import Attachment, Counters, Dataplane, FlowEntry, Traffic
+from lbctl.dataplane.port import Attachment, Counters, Dataplane, FlowEntry
 
 
 class Reporter:
     """Makes a `Status` on demand."""
 
     def __init__(
-        self, reconciler: Reconciler, dataplane: Dataplane, facts: Facts, attachments: Mapping[str, Attachment]
+        self,
+        reconciler: Reconciler,
+        dataplane: Dataplane,
+        facts: Facts,
+        *,
+        attachments: Mapping[str, Attachment],
+        assigner: Assigner,
     ) -> None:
         self._reconciler = reconciler
         self._dataplane = dataplane
         self._facts = facts
         self._attachments = attachments
+        self._assigner = assigner
         self._recent: Recent[str | int] = Recent()
 
     def note(self) -> None:
@@ -60,13 +66,20 @@ class Reporter:
         counters = self._counters()
         recent = self._recent.growth(_totals(counters))
         declaration = self._reconciler.declaration
-        standings = self._reconciler.standings()
+        pools = PoolReport(
+            self._reconciler,
+            counters=counters,
+            recent=recent,
+            connected=self._dataplane.connections(),
+            unprobed=self._facts.unprobed,
+            books=self._assigner.books,
+        )
         return Status(
             daemon=self._daemon(),
             interfaces=tuple(self._interface(interface) for interface in declaration.interfaces),
             services=tuple(self._service(service, counters) for service in declaration.services),
-            pools=tuple(self._pool(pool, standings, counters, recent) for pool in declaration.pools),
-            removed=tuple(self._removed(counters, recent)),
+            pools=tuple(pools.pool(pool) for pool in declaration.pools),
+            removed=tuple(pools.removed()),
             removed_vips=tuple(sorted(self._reconciler.current.vips.keys() - {s.vip for s in declaration.services})),
             flow_table=self._flow_table(),
             memory=MemoryStatus(daemon_anonymous=anonymous_bytes(), bpf_maps=self._dataplane.memory_bytes()),
@@ -84,10 +97,20 @@ class Reporter:
             uptime_s=round(time.monotonic() - self._facts.started, 3),
             config=str(self._facts.config),
             config_error=self._facts.config_error,
-            warnings=self._facts.warnings,
+            warnings=(*self._facts.warnings, *self._table_warnings()),
             last_error=self._facts.last_error,
             generation=self._reconciler.generation,
         )
+
+    def _table_warnings(self) -> Iterator[str]:
+        made_for, wanted = self._facts.director, self._reconciler.declaration.director
+        if (made_for.tcp_flows, made_for.udp_flows) != (wanted.tcp_flows, wanted.udp_flows):
+            yield (
+                f"the flow tables were made for {made_for.tcp_flows} TCP and {made_for.udp_flows} UDP flows; the sizes in "
+                "the file count from the next start on (systemctl restart lbctl; traffic and connections go on)"
+            )
+        if self._assigner.is_full:
+            yield "no more sources can be assigned a backend: remove some (lbctl assign list), new ones go by hash until then"
 
     def _flow_table(self) -> FlowTableStatus:
         sweep, swept_at = self._reconciler.sweep, self._reconciler.swept_at
@@ -101,7 +124,7 @@ class Reporter:
         )
 
     def _interface(self, interface: Interface) -> InterfaceStatus:
-        nic = self._reconciler.nics.get(interface.name)
+        nic = self._reconciler.neighbourhood.nics.get(interface.name)
         attachment = self._attachments.get(interface.name)
         return InterfaceStatus(
             name=interface.name,
@@ -135,111 +158,13 @@ class Reporter:
         claimant = self._reconciler.refused_vips.get(service.vip)
         if claimant:
             return "refused", f"{claimant.hex(':')} already answers for {service.vip}"
-        if service.interface not in self._reconciler.nics:
+        if service.interface not in self._reconciler.neighbourhood.nics:
             return "no interface", f"{service.interface} does not exist now"
         if service.vip in self._reconciler.unchecked_vips:
             return "unchecked", f"{service.interface} is down: whether {service.vip} is free could not be asked"
         if self._reconciler.takers(service.pool):
             return "active", ""
         return "no backend", f"nobody in pool {service.pool} takes new connections"
-
-    def _pool(
-        self, pool: Pool, standings: Mapping[str, Standing], counters: Counters, recent: Mapping[str | int, int]
-    ) -> PoolStatus:
-        shares = self._shares(pool)
-        backends = tuple(
-            self._backend(backend, standings[backend.label], shares.get(backend.label, 0.0), counters, recent)
-            for backend in pool.backends
-        )
-        return PoolStatus(name=pool.name, kind=pool.kind.value, backends=backends)
-
-    def _shares(self, pool: Pool) -> Mapping[str, float]:
-        """Each backend's part of the pool's slots, as the kernel has them."""
-        tables = self._reconciler.current
-        number = next((i for i, row in tables.pools.items() if row.identity == identity(pool.name)), None)
-        if number is None:
-            return {}
-        rows = {row.identity: tables.reference(i) for i, row in tables.backends.items()}
-        slots = tables.slots[number]
-        return {
-            backend.label: float((slots == rows.get(identity(backend_key(backend)), -1)).mean())
-            for backend in pool.backends
-        }
-
-    def _backend(
-        self,
-        backend: Backend,
-        stands: Standing,
-        share: float,
-        counters: Counters,
-        recent: Mapping[str | int, int],
-    ) -> BackendStatus:
-        number, row = self._row(backend)
-        member = self._reconciler.members[backend.label]
-        traffic = counters.backends.get(number, Traffic())
-        since = self._reconciler.conditions.since(backend.label, otherwise=member.health.since_s)
-        result = member.health.last_result
-        return BackendStatus(
-            name=backend.name,
-            address=backend.address,
-            mac=row.mac.hex(":") if row and row.mac else None,
-            state=stands.condition.value,
-            reason=self._reason(backend, stands),
-            since_s=round(time.monotonic() - since, 3),
-            probe_latency_s=result.latency_s if result else None,
-            weight=backend.weight,
-            effective_weight=stands.weight / 100,
-            share=round(share, 5),
-            capacity_percent=member.capacity.percent,
-            agent=member.capacity.label if backend.agent else None,
-            flows=self._flows_of(number, row),
-            packets=traffic.packets,
-            bytes=traffic.bytes,
-            new_connections=traffic.connections,
-            returned=traffic.returned,
-            returned_recently=recent.get(number, 0),
-        )
-
-    def _reason(self, backend: Backend, stands: Standing) -> str:
-        fault = self._facts.unprobed.get(backend.label)
-        return f"not probed any more: {fault}; before that: {stands.reason}" if fault else stands.reason
-
-    def _row(self, backend: Backend) -> tuple[int, BackendRow | None]:
-        wanted = identity(backend_key(backend))
-        rows = self._reconciler.current.backends.items()
-        return next(((number, row) for number, row in rows if row.identity == wanted), (0, None))
-
-    def _flows_of(self, number: int, row: BackendRow | None) -> int:
-        sweep = self._reconciler.sweep
-        return sweep.flows.get(self._reconciler.current.reference(number), 0) if sweep and row else 0
-
-    def _removed(self, counters: Counters, recent: Mapping[str | int, int]) -> Iterator[BackendStatus]:
-        """Rows that the file no longer has."""
-        declared = {identity(backend_key(backend)) for backend in self._reconciler.declaration.backends()}
-        for number, row in self._reconciler.current.backends.items():
-            if row.identity in declared:
-                continue
-            traffic = counters.backends[number]
-            yield BackendStatus(
-                name=self._reconciler.labels.get(row.identity, f"#{number}"),
-                address=row.address,
-                mac=row.mac.hex(":") if row.mac else None,
-                state=Condition.REMOVED.value,
-                reason="no longer in the file; its connections go on until they end",
-                since_s=None,
-                probe_latency_s=None,
-                weight=0,
-                effective_weight=0.0,
-                share=0.0,
-                capacity_percent=0,
-                agent=None,
-                flows=self._flows_of(number, row),
-                packets=traffic.packets,
-                bytes=traffic.bytes,
-                new_connections=traffic.connections,
-                returned=traffic.returned,
-                returned_recently=recent.get(number, 0),
-            )
 
     def flows(self, limit: int) -> Flows:
         """Live flows."""

@@ -1,61 +1,159 @@
-"""The operator's overrides on disk: what was drained by hand stays drained through restarts."""
+"""What must outlast a restart: three small JSON files in the state directory, each replaced atomically.
+
+| file               | holds                                                                       |
+| ------------------ | --------------------------------------------------------------------------- |
+| `overrides.json`   | the backends that an operator drained or halted                             |
+| `failover.json`    | the active backend of each pool with fail-over                              |
+| `assignments.json` | each source's backend, in the pools with private storage                    |
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping, Set
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from lbctl.core.standing import Override
 from lbctl.errors import SystemRequirementError
 
-_NAME = "overrides.json"
 
-
-class Overrides(BaseModel):
-    """The content of the file."""
+class _Content(BaseModel):
+    """What one of the files holds. All fields have defaults: those of a file that does not exist."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+class Overrides(_Content):
+    """What an operator said of backends, by their labels (``pool/backend``); at most one thing of each."""
+
     drained: frozenset[str] = frozenset()
-    """Labels (``pool/backend``) that an operator drained."""
+    halted: frozenset[str] = frozenset()
+
+    @model_validator(mode="after")
+    def _contradict_nothing(self) -> Overrides:
+        both = self.drained & self.halted
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))} cannot be drained and halted at once")
+        return self
+
+    def of(self, label: str) -> Override | None:
+        """What was said of this backend, if anything."""
+        if label in self.drained:
+            return Override.DRAINED
+        return Override.HALTED if label in self.halted else None
 
 
-class OverrideStore:
-    """``overrides.json`` in the state directory, replaced atomically."""
+class Actives(_Content):
+    """The active backend of each pool with fail-over, by their names."""
 
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / _NAME
+    active: dict[str, str] = {}
 
-    def load(self) -> Overrides:
-        """What was saved last. A file that cannot be understood is an error: a drain must not be forgotten silently."""
+
+class Assigned(_Content):
+    """The name of each source's backend, by pool and source."""
+
+    pools: dict[str, dict[IPv4Address, str]] = {}
+
+
+_Model = TypeVar("_Model", bound=_Content)
+
+
+class JsonStore(Generic[_Model]):
+    """A model in a file of its own. ``forgotten`` says what follows when the file is moved away, ``unsaved`` what follows
+    from a failure to write: both are parts of hints. Not for two threads at once."""
+
+    def __init__(self, path: Path, model: type[_Model], *, forgotten: str, unsaved: str) -> None:
+        self._path = path
+        self._model = model
+        self._forgotten = forgotten
+        self._unsaved = unsaved
+
+    def load(self) -> _Model:
+        """What was saved last, or the model's defaults. A file that cannot be understood is an error: an operator's word
+        must not be forgotten silently."""
         try:
-            return Overrides.model_validate_json(self._path.read_bytes())
+            return self._model.model_validate_json(self._path.read_bytes())
         except FileNotFoundError:
-            return Overrides()
+            return self._model()
         except (ValidationError, OSError) as error:
             raise SystemRequirementError(
                 f"{self._path} cannot be read: {_reason(error)}",
-                hint="repair it, or move it away: then nothing is drained by hand any more",
+                hint=f"repair it, or move it away: then {self._forgotten}",
             ) from error
 
-    def save(self, overrides: Overrides) -> None:
-        """Write through to the disk before it replaces the old file."""
+    def save(self, content: _Model) -> None:
+        """Write through to the disk before it replaces the old file, and the replacement, too."""
         fresh = self._path.with_suffix(".next")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with fresh.open("w") as file:
-                json.dump({"drained": sorted(overrides.drained)}, file)
+                json.dump(_plain(content.model_dump()), file, indent=1)
+                file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self._path)
+            _sync_directory(self._path.parent)
         except OSError as error:
             raise SystemRequirementError(
-                f"{self._path} cannot be written: {error.strerror}",
-                hint="nothing was changed; free space, then try again",
+                f"{self._path} cannot be written: {error.strerror or error}", hint=self._unsaved
             ) from error
+
+
+class OverrideStore(JsonStore[Overrides]):
+    """``overrides.json``."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            directory / "overrides.json",
+            Overrides,
+            forgotten="nothing is drained or halted by hand any more",
+            unsaved="nothing was changed; free space, then try again",
+        )
+
+
+class ActiveStore(JsonStore[Actives]):
+    """``failover.json``."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            directory / "failover.json",
+            Actives,
+            forgotten="the first backend in order that is up becomes the active one of its pool",
+            unsaved="free space; until then a restart may make another backend the active one",
+        )
+
+
+class AssignmentStore(JsonStore[Assigned]):
+    """``assignments.json``."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            directory / "assignments.json",
+            Assigned,
+            forgotten="sources may be given other backends than those that hold their studies",
+            unsaved="free space; until then a reboot forgets the latest assignments",
+        )
+
+
+def _sync_directory(directory: Path) -> None:
+    """A rename is on the disk once its directory is."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(content: Any) -> Any:
+    """For JSON, in an order that depends on the content alone; addresses in that of their numbers."""
+    if isinstance(content, Mapping):
+        return {str(key): _plain(content[key]) for key in sorted(content)}
+    return sorted(content) if isinstance(content, Set) else content
 
 
 def _reason(error: ValidationError | OSError) -> str:
@@ -66,7 +164,9 @@ def _reason(error: ValidationError | OSError) -> str:
     return ": ".join([*map(str, fault["loc"]), fault["msg"]])
 
 
-def with_drained(overrides: Overrides, labels: Iterable[str], *, drained: bool) -> Overrides:
-    """The overrides with some backends drained, or no longer."""
-    changed = overrides.drained | set(labels) if drained else overrides.drained - set(labels)
-    return Overrides(drained=frozenset(changed))
+def with_override(overrides: Overrides, label: str, *, to: Override | None) -> Overrides:
+    """The overrides with this one said of a backend, or nothing any more."""
+    others = {"drained": overrides.drained - {label}, "halted": overrides.halted - {label}}
+    if to:
+        others[to] |= {label}
+    return Overrides(**others)

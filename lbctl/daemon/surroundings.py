@@ -80,7 +80,7 @@ class Surroundings:
         """Policy routes by which the probes reach the VIPs on each backend."""
         paths = frozenset(
             ProbePath(
-                mark=self._mark(backend.label),
+                mark=self.mark(backend.label),
                 vips=frozenset(service.vip for service in declaration.services_of(backend.pool)),
                 via=backend.address,
                 ifindex=links[backend.interface].ifindex,
@@ -97,14 +97,14 @@ class Surroundings:
         return {
             backend.label: Route(
                 vips=_vips_of(backend.pool, declaration),
-                mark=self._mark(backend.label),
+                mark=self.mark(backend.label),
                 source=addresses[backend.interface],
             )
             for backend in declaration.backends()
         }
 
-    def _mark(self, label: str) -> int:
-        """A number of the backend's own for as long as the daemon lives."""
+    def mark(self, label: str) -> int:
+        """Of the path to a backend: a number of its own for as long as the daemon lives."""
         return MARK_BASE | self._numbers.setdefault(label, len(self._numbers) + 1)
 
     def announce(self, vips: Iterable[IPv4Address], link: Link) -> None:

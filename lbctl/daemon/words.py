@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from lbctl.core.failover import has_one
+from lbctl.core.model import Failback, Pool
+from lbctl.core.standing import Standing
 from lbctl.errors import UsageError
 
 
@@ -19,7 +22,58 @@ def require(label: str, *, declared: Sequence[str], known: Collection[str]) -> N
     raise UsageError(f"there is no backend {label}", hint=hint)
 
 
-def drained(label: str, *, is_last: bool) -> str:
-    """A drain took effect."""
-    warning = "; warning: nobody in its pool takes new connections now" if is_last else ""
-    return f"{label} drained: no new connections, live ones go on{warning}"
+def require_activatable(pool: Pool, name: str, stands: Standing) -> None:
+    """`UsageError` if this backend cannot be made the active one of its pool."""
+    if not has_one(pool):
+        raise UsageError(
+            f"all backends of pool {pool.name} are active", hint="only in a pool with `policy: failover` one is"
+        )
+    if not stands.weight:
+        raise UsageError(
+            f"{pool.name}/{name} takes no connections: it is {stands.condition} ({stands.reason})",
+            hint="bring it up first, or choose another",
+        )
+    if pool.failback is Failback.AUTOMATIC:
+        raise UsageError(
+            f"pool {pool.name} fails back by itself to the first backend that is up",
+            hint="drain the backends before this one, or set `failback: manual`",
+        )
+
+
+def require_private(name: str, pools: Mapping[str, bool]) -> None:
+    """`UsageError` if there is no pool of that name with private storage; ``pools`` tells of each whether it has."""
+    private = [pool for pool, is_private in pools.items() if is_private]
+    hint = f"such a pool: {', '.join(private)}" if private else "the file declares no pool with `storage: private`"
+    if name not in pools:
+        raise UsageError(f"there is no pool {name}", hint=hint)
+    if not pools[name]:
+        raise UsageError(f"pool {name} assigns no sources, for its storage is not private", hint=hint)
+
+
+def drained(label: str, *, takers: Collection[str], before: str | None, active: str | None) -> str:
+    """A drain took effect; ``before`` and ``active`` if only one backend of the pool may receive: who that was, and is."""
+    name = label.partition("/")[2]
+    if active not in (None, name):
+        was_active = before == name
+        then = (
+            f"{active} took over, connections to {name} are reset"
+            if was_active
+            else f"{active} is the active one of its pool"
+        )
+        return f"{label} drained: {then}"
+    return f"{label} drained: no new connections, live ones go on{_warning(takers)}"
+
+
+def halted(label: str, *, takers: Collection[str]) -> str:
+    """A halt took effect."""
+    return f"{label} halted: no new connections, live ones are reset{_warning(takers)}"
+
+
+def activated(label: str, former: str | None) -> str:
+    """A backend is the active one."""
+    ended = f"; connections to {former} are reset" if former else ""
+    return f"{label} is active now{ended}"
+
+
+def _warning(takers: Collection[str]) -> str:
+    return "" if takers else "; warning: nobody in its pool takes new connections now"

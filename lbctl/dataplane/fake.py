@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -11,10 +11,31 @@ import numpy as np
 
 from lbctl.core.model import AttachMode
 from lbctl.core.model import Protocol as Transport
-from lbctl.core.plan import SetBackend, SetInterface, SetPool, SetService, SetSlots, SetVip, Step
-from lbctl.core.tables import BackendRow, InterfaceRow, PoolRow, ServiceKey, ServiceRow, Tables
+from lbctl.core.plan import (
+    SetBackend,
+    SetInterface,
+    SetMembers,
+    SetPool,
+    SetService,
+    SetSlots,
+    SetVip,
+    SetWrongPorts,
+    Step,
+)
+from lbctl.core.tables import BackendRow, InterfaceRow, Members, PoolRow, ServiceKey, ServiceRow, Tables
 from lbctl.dataplane.layout import SLOTS
-from lbctl.dataplane.port import AttachedMode, Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic, Waiting
+from lbctl.dataplane.port import (
+    Assigned,
+    AttachedMode,
+    Attachment,
+    Connected,
+    Counters,
+    FlowEntry,
+    IdleLimits,
+    Sweep,
+    Traffic,
+    Waiting,
+)
 from lbctl.errors import KernelError
 
 _Key = TypeVar("_Key")
@@ -32,7 +53,11 @@ class FakeDataplane:
         self.backends: dict[int, BackendRow] = {}
         self.freed: dict[int, int] = {}
         self.slots = np.zeros(SLOTS, np.uint32)
+        self.drops_wrong_ports = False
+        self.members: dict[int, Members] = {}
         self.live_flows: list[FlowEntry] = []
+        self.connected: dict[int, Connected] = {}
+        self.assigned: dict[Assigned, int] = {}
         self.attachments: dict[int, Attachment] = {}
         self.sealed = 0
         self.written: list[Step] = []
@@ -48,6 +73,8 @@ class FakeDataplane:
             backends=dict(self.backends),
             slots={i: self.slots[pool.base : pool.base + pool.size].copy() for i, pool in self.pools.items()},
             freed=dict(self.freed),
+            members={i: self.members.get(i, Members()) for i in self.pools},
+            drops_wrong_ports=self.drops_wrong_ports,
         )
 
     def write(self, step: Step) -> None:
@@ -64,10 +91,16 @@ class FakeDataplane:
                 _set(self.services, step.key, step.after)
             case SetPool():
                 _set(self.pools, step.pool_id, step.after)
+                if step.after is None:
+                    self.members.pop(step.pool_id, None)
             case SetBackend():
                 self._set_backend(step)
             case SetSlots():
                 self.slots[step.base + step.at] = step.after
+            case SetMembers():
+                self.members[step.pool_id] = step.after
+            case SetWrongPorts():
+                self.drops_wrong_ports = step.after
 
     def _set_backend(self, step: SetBackend) -> None:
         _set(self.backends, step.backend_id, step.after)
@@ -100,14 +133,14 @@ class FakeDataplane:
         for flow in kept:
             flows[flow.backend] = flows.get(flow.backend, 0) + 1
             vips[flow.vip] = vips.get(flow.vip, 0) + 1
-        return Sweep(flows=flows, services={}, vips=vips, expired=expired, capacity=1 << 16)
+        return Sweep(flows=flows, services={}, vips=vips, open={}, ended={}, expired=expired, capacity=1 << 16)
 
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """The flows that the test put there."""
         return self.live_flows[:limit]
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
-        """The open TCP flows that the test put there; what they acknowledged is 1."""
+        """The open TCP flows that the test put there; what they acknowledged is 1, what they send next 2."""
         given_up = [
             flow
             for flow in self.live_flows
@@ -115,9 +148,31 @@ class FakeDataplane:
         ]
         self.live_flows = [replace(flow, state="reset") if flow in given_up else flow for flow in self.live_flows]
         return [
-            Waiting(client=f.client, client_port=f.client_port, vip=f.vip, vip_port=f.vip_port, acked=1)
+            Waiting(
+                backend=f.backend,
+                client=f.client,
+                client_port=f.client_port,
+                vip=f.vip,
+                vip_port=f.vip_port,
+                acked=1,
+                next=2,
+                was_open=True,
+            )
             for f in given_up
         ]
+
+    def connections(self) -> Mapping[int, Connected]:
+        """What the test put there."""
+        return {number: self.connected.get(number, Connected()) for number in self.backends}
+
+    def assignments(self) -> Mapping[Assigned, int]:
+        """What the test put there."""
+        return dict(self.assigned)
+
+    def assign(self, changes: Mapping[Assigned, int | None]) -> None:
+        """Remember them."""
+        for key, ref in changes.items():
+            _set(self.assigned, key, ref)
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Remember the interface."""

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from lbctl.core.model import Protocol as Transport
 from lbctl.dataplane import sweep
-from lbctl.dataplane.layout import MAPS, FlowState
+from lbctl.dataplane.layout import FlowState
 from lbctl.dataplane.maps import HashMap
 from lbctl.dataplane.port import FlowEntry, IdleLimits, Sweep, Waiting
 
 FLOW_MAPS = {Transport.TCP: "lb_flows_tcp4", Transport.UDP: "lb_flows_udp4"}
+PRESSURE = 0.75
+"""A table that the latest sweep left fuller than this lets go of what may be a flood's."""
+UNPROVEN_S = 60.0
+"""Then a flow of a single packet ends after so many idle seconds, and not after hours: a spoofed one has no second."""
 _K = TypeVar("_K", bound=Hashable)
 
 
@@ -26,35 +30,60 @@ class FlowTables:
         self._maps = maps
         self._now = now
         self._hz = hz
+        self._fill = 0.0
 
     def sweep(self, limits: IdleLimits, *, live: NDArray[np.bool_], generations: NDArray[np.uint32]) -> Sweep:
         """Delete idle flows, and those whose backend is no more; count the others. ``live`` and ``generations`` are indexed
         by backend id."""
         ticks = sweep.limits_in_ticks(limits, self._hz())
         by_backend: dict[int, int] = {}
+        is_open: dict[int, int] = {}
+        was_open: dict[int, int] = {}
         by_service: dict[int, int] = {}
         by_vip: dict[IPv4Address, int] = {}
         expired, fill = 0, 0.0
-        for name in FLOW_MAPS.values():
+        unproven = int(UNPROVEN_S * self._hz()) if self._fill > PRESSURE else None
+        for protocol, name in FLOW_MAPS.items():
             live_here = 0
             for keys, flows in self._maps[name].batches():
-                ended = sweep.find_ended(flows, now=self._now(), limits=ticks, live=live, generations=generations)
+                ended = sweep.find_ended(
+                    flows,
+                    now=self._now(),
+                    limits=ticks,
+                    live=live,
+                    generations=generations,
+                    unproven_ticks=unproven,
+                )
                 # looked at once more each: a client may have come back from the same port meanwhile
-                expired += self._maps[name].remove_unchanged(keys[ended], flows[ended])
+                removed = self._maps[name].remove_unchanged(keys[ended], flows[ended])
+                expired += int(removed.sum())
                 _add(by_backend, sweep.count_by(flows[~ended]["backend"]))
                 _add(by_service, sweep.count_by(flows[~ended]["service"]))
                 _add(by_vip, sweep.count_by_vip(keys[~ended]))
+                if protocol is Transport.TCP:
+                    _add(is_open, sweep.count_open(flows[~ended]))
+                    _add(was_open, sweep.count_open(flows[ended][removed]))
                 live_here += int((~ended).sum())
-            fill = max(fill, live_here / MAPS[name].max_entries)
-        capacity = sum(MAPS[name].max_entries for name in FLOW_MAPS.values())
-        return Sweep(flows=by_backend, services=by_service, vips=by_vip, expired=expired, capacity=capacity, fill=fill)
+            fill = max(fill, live_here / self._maps[name].max_entries)
+        self._fill = fill
+        return Sweep(
+            flows=by_backend,
+            services=by_service,
+            vips=by_vip,
+            open=is_open,
+            ended=was_open,
+            expired=expired,
+            capacity=sum(self._maps[name].max_entries for name in FLOW_MAPS.values()),
+            fill=fill,
+        )
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
-        """The open TCP flows of these backends; they are marked as reset, so that the sweep ends them."""
+        """The TCP flows of these backends that are not reset yet, also those whose client has said all it had to say: it may
+        wait for the answer. They are marked as reset, so that the sweep ends them."""
         found: list[Waiting] = []
         tcp = self._maps[FLOW_MAPS[Transport.TCP]]
         for keys, flows in tcp.batches():
-            ours = np.isin(flows["backend"], references) & (flows["state"] == FlowState.OPEN)
+            ours = np.isin(flows["backend"], references) & (flows["state"] != FlowState.RESET)
             marked = flows[ours].copy()
             marked["state"] = FlowState.RESET
             # looked at once more each: a client that came back from the same port is somebody else's by now
@@ -81,21 +110,27 @@ class FlowTables:
                 client_port=key[2],
                 vip=IPv4Address(key[1]),
                 vip_port=key[3],
-                backend=flow[0],
+                backend=flow["backend"],
                 idle_s=idle_s,
-                state=FlowState(flow[3]).name.lower(),
+                state=FlowState(flow["state"]).name.lower(),
             )
-            for key, flow, idle_s in zip(keys.tolist(), flows.tolist(), idle.tolist(), strict=True)
+            for key, flow, idle_s in zip(keys.tolist(), sweep.named(flows), idle.tolist(), strict=True)
         ]
 
 
 def _waiting(keys: NDArray[Any], flows: NDArray[Any]) -> list[Waiting]:
-    acked = flows["acked"].tolist()
     return [
         Waiting(
-            client=IPv4Address(key[0]), client_port=key[2], vip=IPv4Address(key[1]), vip_port=key[3], acked=acknowledged
+            backend=flow["backend"],
+            client=IPv4Address(key[0]),
+            client_port=key[2],
+            vip=IPv4Address(key[1]),
+            vip_port=key[3],
+            acked=flow["acked"],
+            next=flow["next"],
+            was_open=flow["state"] == FlowState.OPEN,
         )
-        for key, acknowledged in zip(keys.tolist(), acked, strict=True)
+        for key, flow in zip(keys.tolist(), sweep.named(flows), strict=True)
     ]
 
 

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.core.ids import FREE
 from lbctl.core.model import AttachMode
-from lbctl.core.plan import SetBackend, SetInterface, SetPool, SetService, SetSlots, SetVip, Step
-from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, ServiceKey, ServiceRow, Tables
+from lbctl.core.plan import (
+    SetBackend,
+    SetInterface,
+    SetMembers,
+    SetPool,
+    SetService,
+    SetSlots,
+    SetVip,
+    SetWrongPorts,
+    Step,
+)
+from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, ServiceKey, ServiceRow, Tables, id_of
 from lbctl.dataplane import bpf, loader, rows
+from lbctl.dataplane.assignments import Assignments
+from lbctl.dataplane.clock import Clock
+from lbctl.dataplane.connections import Connections
 from lbctl.dataplane.flows import FlowTables
-from lbctl.dataplane.layout import INTERFACES, MAPS, Reason
+from lbctl.dataplane.layout import GLOBALS, INTERFACES, MAPS, Reason
 from lbctl.dataplane.links import Links
-from lbctl.dataplane.maps import HashMap, PerCpuArray, shared_array
-from lbctl.dataplane.port import Attachment, Counters, FlowEntry, IdleLimits, Sweep, Traffic, Waiting
+from lbctl.dataplane.maps import HashMap, PerCpuArray, memory_of, shared_array
+from lbctl.dataplane.pools import POOL_MAPS, PoolTables
+from lbctl.dataplane.port import (
+    Assigned,
+    Attachment,
+    Connected,
+    Counters,
+    FlowEntry,
+    IdleLimits,
+    Sweep,
+    Traffic,
+    Waiting,
+)
 from lbctl.errors import KernelError
-
-_KNOWN_HZ = (100, 250, 300, 1000)
-_CALIBRATION_S = 0.2
-_READING_S = 0.001
 
 
 class KernelDataplane:
@@ -33,16 +53,18 @@ class KernelDataplane:
 
     def __init__(self, loaded: loader.Loaded, pins: Path) -> None:
         self._maps = loaded.maps
-        self._clock = loaded.programs[loader.CLOCK]
+        self.clock = Clock(loaded.programs[loader.CLOCK])
         self._links = Links(pins, loaded.programs[loader.INGRESS])
-        self._hashes = {name: HashMap(fd, MAPS[name]) for name, fd in loaded.maps.items()}
-        self._flows = FlowTables(self._hashes, now=self.jiffies, hz=lambda: self.hz)
+        self._hashes = {name: HashMap(fd, loaded.specs[name]) for name, fd in loaded.maps.items()}
+        self._flows = FlowTables(self._hashes, now=self.clock.jiffies, hz=lambda: self.clock.hz)
+        self._assignments = Assignments(self._hashes["lb_assignments"])
         self._stats = {name: PerCpuArray(loaded.maps[name], MAPS[name]) for name in _PER_CPU}
         self._filter = shared_array(loaded.maps["lb_vip_filter"], MAPS["lb_vip_filter"])
         self._services = shared_array(loaded.maps["lb_services"], MAPS["lb_services"])
-        self._pools = shared_array(loaded.maps["lb_pools"], MAPS["lb_pools"])
-        self._slots = shared_array(loaded.maps["lb_slots"], MAPS["lb_slots"])
+        self._pools = PoolTables({name: shared_array(loaded.maps[name], MAPS[name]) for name in POOL_MAPS})
         self._backends = shared_array(loaded.maps["lb_backends"], MAPS["lb_backends"])
+        self._connections = Connections(shared_array(loaded.maps["lb_connections"], MAPS["lb_connections"]))
+        self._limits = shared_array(loaded.maps["lb_connections"], MAPS["lb_connections"])
         self._vips = set(self._read_vips())
         self._filter[:] = rows.filter_words(self._vips)  # an earlier writer may have been killed between the two
 
@@ -50,7 +72,7 @@ class KernelDataplane:
 
     def read(self) -> Tables:
         """What the kernel holds now."""
-        pools = {int(i): rows.pool_row(self._pools[i]) for i in np.flatnonzero(self._pools["identity"])}
+        pools = self._pools.read()
         live = np.flatnonzero(self._backends["state"])
         freed = np.flatnonzero((self._backends["state"] == 0) & (self._backends["link"] >> np.uint64(48) != 0))
         return Tables(
@@ -58,9 +80,11 @@ class KernelDataplane:
             vips=self._read_vips(),
             services=self._read_services(),
             pools=pools,
-            backends={int(i): rows.backend_row(self._backends[i]) for i in live},
-            slots={i: self.slots_at(pool.base, pool.size) for i, pool in pools.items()},
+            backends={int(i): rows.backend_row(self._backends[i], self._limits[i]) for i in live},
+            slots={i: self._pools.slots(pool) for i, pool in pools.items()},
+            members={i: self._pools.members(i) for i in pools},
             freed={int(i): int(self._backends[i]["link"]) >> 48 for i in freed},
+            drops_wrong_ports=bool(self._globals()["drops_wrong_ports"]),
         )
 
     def _read_interfaces(self) -> Mapping[int, InterfaceRow]:
@@ -81,11 +105,6 @@ class KernelDataplane:
             for vip, (ifindex,) in zip(keys.tolist(), values.tolist(), strict=True)
         }
 
-    def slots_at(self, base: int, size: int) -> NDArray[np.uint32]:
-        """The references in a block of slots, shape (size,)."""
-        block: NDArray[np.uint32] = self._slots[base : base + size].copy()
-        return block
-
     def write(self, step: Step) -> None:
         """Carry out one step of a plan."""
         match step:
@@ -96,11 +115,15 @@ class KernelDataplane:
             case SetService():
                 self._write_service(step)
             case SetPool():
-                self._write_pool(step)
+                self._pools.write(step)
             case SetBackend():
                 self._write_backend(step)
             case SetSlots():
-                self._slots[step.base + step.at] = step.after
+                self._pools.write_slots(step)
+            case SetMembers():
+                self._pools.write_members(step)
+            case SetWrongPorts():
+                self._change_globals(drops_wrong_ports=step.after)
 
     def _write_interface(self, step: SetInterface) -> None:
         row = step.ifindex % INTERFACES
@@ -136,11 +159,6 @@ class KernelDataplane:
         self._services["id"][row], self._services["pool"][row] = step.after.id, step.after.pool_id
         self._services["key"][row] = word
 
-    def _write_pool(self, step: SetPool) -> None:
-        entry = self._pools[step.pool_id : step.pool_id + 1]
-        entry["table"] = rows.table_word(step.after) if step.after else 0
-        entry["identity"] = step.after.identity if step.after else 0
-
     def _write_backend(self, step: SetBackend) -> None:
         """A new row gets its state last, a removed one loses it first: in between, references to it are a miss."""
         entry = self._backends[step.backend_id : step.backend_id + 1]
@@ -152,6 +170,8 @@ class KernelDataplane:
         if step.before is None or step.before.generation != step.after.generation:
             self._begin_backend(step.backend_id, step.after)
         entry["link"] = rows.link_word(step.after)
+        self._connections.set_limit(step.backend_id, limit=step.after.limit, resume=step.after.resume)
+        entry["is_limited"] = step.after.limit > 0
         entry["state"] = step.after.state
 
     def _begin_backend(self, backend_id: int, row: BackendRow) -> None:
@@ -160,29 +180,37 @@ class KernelDataplane:
         entry["address"] = int(row.address)
         entry["identity"] = row.identity
         self._stats["lb_backend_stats"].clear(backend_id)
+        self._connections.begin(backend_id)
 
     def sow(self, seed: int) -> None:
         """Give the flow hash its secret, unless flows were placed by another already."""
-        found, generation, hz = self._globals()
-        if not found and not generation:
-            self._hashes["lb_globals"].set(0, (seed, 0, hz, 0))
+        found = self._globals()
+        if not found["seed"] and not found["generation"]:
+            self._change_globals(seed=seed)
 
     def generation(self) -> int:
         """How many complete writes there were since the maps were made, by this daemon and those before it."""
-        return self._globals()[1]
+        return int(self._globals()["generation"])
 
     def seal(self) -> int:
         """Count one complete write; returns the new generation number."""
-        seed, generation, hz = self._globals()
-        hz = vars(self).get("hz", hz)  # once it is measured: measuring takes a while
-        self._hashes["lb_globals"].set(0, (seed, generation + 1, hz, 0))
-        return generation + 1
+        found = self._globals()
+        generation = int(found["generation"]) + 1
+        hz = self.clock.known_hz or int(found["hz"])
+        self._change_globals(generation=generation, hz=hz)
+        return generation
 
-    def _globals(self) -> tuple[int, int, int]:
-        """(seed, generation, hz)."""
+    def _globals(self) -> NDArray[Any]:
+        """The row, shape (); its fields as in ``struct globals``."""
         found = self._hashes["lb_globals"].get(0)
-        row = found[0] if found is not None else {"seed": 0, "generation": 0, "hz": 0}
-        return int(row["seed"]), int(row["generation"]), int(row["hz"])
+        row: NDArray[Any] = np.zeros(1, GLOBALS)[0] if found is None else found[0]
+        return row
+
+    def _change_globals(self, **fields: int) -> None:
+        row = self._globals()
+        for name, value in fields.items():
+            row[name] = value
+        self._hashes["lb_globals"].set(0, row.item())
 
     # Counters and flows ----------------------------------------------------------------------------------------------
 
@@ -200,7 +228,29 @@ class KernelDataplane:
         """Delete idle flows, and those whose backend is no more; count the others."""
         live = self._backends["state"] != BackendState.ABSENT
         generations = (self._backends["link"] >> np.uint64(48)).astype(np.uint32)
-        return self._flows.sweep(limits, live=live, generations=generations)
+        opened = self._connections.opened()
+        found = self._flows.sweep(limits, live=live, generations=generations)
+        self._connections.ended(
+            {ref: count for ref, count in found.ended.items() if generations[id_of(ref)] == ref >> 16}
+        )
+        self._connections.settle({id_of(ref): count for ref, count in found.open.items()}, opened_before=opened)
+        return found
+
+    def connections(self) -> Mapping[int, Connected]:
+        """The TCP connections of each backend that the tables have, by id."""
+        live, full = self._connections.live(), self._connections.is_full()
+        return {
+            int(i): Connected(connections=int(live[i]), is_full=bool(full[i] and self._backends["is_limited"][i]))
+            for i in np.flatnonzero(self._backends["state"])
+        }
+
+    def assignments(self) -> Mapping[Assigned, int]:
+        """The backend reference of each source of a pool with private storage."""
+        return self._assignments.read()
+
+    def assign(self, changes: Mapping[Assigned, int | None]) -> None:
+        """Give sources another backend (a reference), or none."""
+        self._assignments.change(changes)
 
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""
@@ -208,31 +258,11 @@ class KernelDataplane:
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
         """The TCP clients of these backends, whose flows end soon."""
-        return self._flows.give_up(references)
+        waiting = self._flows.give_up(references)
+        self._connections.ended(Counter(client.backend for client in waiting if client.was_open))
+        return waiting
 
-    # Clock, links, memory --------------------------------------------------------------------------------------------
-
-    def jiffies(self) -> int:
-        """The kernel's tick counter, low 32 bits."""
-        return bpf.test_run(self._clock, bytes(64)).verdict
-
-    @cached_property
-    def hz(self) -> int:
-        """Ticks a second, measured once against the monotonic clock and rounded to what kernels are built with."""
-        first, started = self._dated_jiffies()
-        time.sleep(_CALIBRATION_S)
-        last, ended = self._dated_jiffies()
-        rate = ((last - first) & 0xFFFFFFFF) / (ended - started)
-        return min(_KNOWN_HZ, key=lambda hz: abs(hz - rate))
-
-    def _dated_jiffies(self) -> tuple[int, float]:
-        """The tick counter and when it was read. Read again if something came in between that may have taken many ticks."""
-        while True:
-            before = time.monotonic()
-            ticks = self.jiffies()
-            after = time.monotonic()
-            if after - before < _READING_S:
-                return ticks, after
+    # Links, memory --------------------------------------------------------------------------------------------
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Put the program on an interface, or behind the link that is there already."""
@@ -247,8 +277,8 @@ class KernelDataplane:
         self._links.detach_others(keep)
 
     def memory_bytes(self) -> int:
-        """Kernel memory that the maps take, as the kernel accounts it (``memlock`` of fdinfo)."""
-        return sum(_memlock(fd) for fd in self._maps.values())
+        """Kernel memory that the maps take."""
+        return sum(memory_of(fd) for fd in self._maps.values())
 
 
 _PER_CPU = ("lb_reasons", "lb_service_stats", "lb_backend_stats")
@@ -262,10 +292,3 @@ def pinned_vips(pins: Path) -> frozenset[IPv4Address]:
     with bpf.opened_pin(path) as vips:
         keys = [batch for batch, _ in HashMap(vips, MAPS["lb_vips"]).batches()]
     return frozenset(IPv4Address(vip) for batch in keys for vip in batch.tolist())
-
-
-def _memlock(fd: int) -> int:
-    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
-        if line.startswith("memlock:"):
-            return int(line.split()[1])
-    return 0

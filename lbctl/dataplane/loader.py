@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _BPFFS_MAGIC = 0xCAFE4A11
 class Loaded:
     """Descriptors of all maps and programs; ``adopted`` names the maps that were found pinned."""
 
+    specs: Mapping[str, MapSpec]
     maps: Mapping[str, int]
     programs: Mapping[str, int]
     adopted: frozenset[str]
@@ -66,15 +67,15 @@ def filesystem_magic(path: Path) -> int:
     return int.from_bytes(buffer.raw[:8], "little")
 
 
-def load(source: ObjectFile, pins: Path) -> Loaded:
+def load(source: ObjectFile, pins: Path, specs: Mapping[str, MapSpec] = MAPS) -> Loaded:
     """Open or create every map, load every program. Nothing is attached, and the running program is not touched."""
     maps, adopted = {}, set()
-    for name, spec in MAPS.items():
+    for name, spec in specs.items():
         maps[name], was_pinned = open_map(name, spec, pins)
         if was_pinned:
             adopted.add(name)
     programs = {name: bpf.load_xdp(name, program.linked(maps)) for name, program in source.programs.items()}
-    return Loaded(maps=maps, programs=programs, adopted=frozenset(adopted))
+    return Loaded(specs=specs, maps=maps, programs=programs, adopted=frozenset(adopted))
 
 
 def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
@@ -119,9 +120,14 @@ def pin_program(descriptor: int, pins: Path) -> None:
     fresh.rename(pins / INGRESS)
 
 
-def remove_left_overs(pins: Path) -> None:
-    """Unpin maps of layouts that the running program does not use; the kernel frees them."""
-    current = {pin_path(name, spec, pins).name for name, spec in MAPS.items()}
-    for path in list(pins.iterdir()):
-        if "@" in path.name and path.name.startswith("lb_") and path.name not in current:
-            path.unlink()
+def left_overs(pins: Path, specs: Mapping[str, MapSpec]) -> Sequence[Path]:
+    """Pins of maps of layouts that the running program does not use."""
+    current = {pin_path(name, spec, pins).name for name, spec in specs.items()}
+    names = [path.name for path in pins.iterdir()]
+    return [pins / name for name in names if "@" in name and name.startswith("lb_") and name not in current]
+
+
+def remove_left_overs(pins: Path, specs: Mapping[str, MapSpec]) -> None:
+    """Unpin them; the kernel frees them."""
+    for path in left_overs(pins, specs):
+        path.unlink()

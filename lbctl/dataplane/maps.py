@@ -23,6 +23,11 @@ class HashMap:
         self._fd = fd
         self._spec = spec
 
+    @property
+    def max_entries(self) -> int:
+        """How many entries there is room for."""
+        return self._spec.max_entries
+
     def set(self, key: tuple[Any, ...] | int, value: tuple[Any, ...] | int) -> None:
         """Write one entry."""
         bpf.update(self._fd, np.array([key], self._spec.key), np.array([value], self._spec.value))
@@ -30,6 +35,10 @@ class HashMap:
     def set_all(self, keys: NDArray[Any], values: NDArray[Any]) -> None:
         """Write many entries."""
         bpf.update_batch(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
+
+    def add_all(self, keys: NDArray[Any], values: NDArray[Any]) -> int:
+        """Write the entries whose keys are not there yet; returns how many."""
+        return bpf.insert_each(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
     def get(self, key: tuple[Any, ...] | int) -> NDArray[Any] | None:
         """One entry's value, shape (1,), or ``None``."""
@@ -45,8 +54,8 @@ class HashMap:
         if len(keys):
             bpf.delete_batch(self._fd, np.ascontiguousarray(keys))
 
-    def remove_unchanged(self, keys: NDArray[Any], values: NDArray[Any]) -> int:
-        """Delete the entries that still have these values; returns how many."""
+    def remove_unchanged(self, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Delete the entries that still have these values; returns which, shape (n,)."""
         return bpf.delete_unchanged(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
     def replace_unchanged(self, keys: NDArray[Any], values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
@@ -101,3 +110,11 @@ def shared_array(fd: int, spec: MapSpec) -> NDArray[Any]:
     length = -(-spec.max_entries * stride // mmap.PAGESIZE) * mmap.PAGESIZE
     memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
     return np.ndarray((spec.max_entries,), spec.value, memory, strides=(stride,))
+
+
+def memory_of(fd: int) -> int:
+    """Bytes of kernel memory that a map takes, as the kernel accounts it (``memlock`` of fdinfo)."""
+    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
+        if line.startswith("memlock:"):
+            return int(line.split()[1])
+    return 0

@@ -63,11 +63,14 @@ class IdleLimits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """What one sweep over the flow tables found and did. ``flows`` counts live ones by backend reference, ``services`` by
-    service id, ``vips`` by VIP."""
+    service id, ``vips`` by VIP; ``open`` only TCP connections that their clients have not ended, by reference, and ``ended``
+    those of them that this sweep ended."""
 
     flows: Mapping[int, int]
     services: Mapping[int, int]
     vips: Mapping[IPv4Address, int]
+    open: Mapping[int, int]
+    ended: Mapping[int, int]
     expired: int
     capacity: int
     fill: float = 0.0
@@ -94,14 +97,34 @@ class FlowEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A client of a dead backend. ``acked`` is the sequence number that it expects next from the VIP."""
+class Connected:
+    """A backend's TCP connections that are open, and whether there are as many as it may have."""
 
+    connections: int = 0
+    is_full: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assigned:
+    """A source of a pool with private storage."""
+
+    pool_id: int
+    source: IPv4Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A client whose backend (a reference) is dead or halted. ``acked`` is the sequence number that the client expects next
+    from the VIP, ``next`` the one that the server expects from the client; ``was_open``: neither had ended it."""
+
+    backend: int
     client: IPv4Address
     client_port: int
     vip: IPv4Address
     vip_port: int
     acked: int
+    next: int
+    was_open: bool
 
 
 class Dataplane(Protocol):
@@ -137,6 +160,18 @@ class Dataplane(Protocol):
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
         """The TCP clients of these backends, whose flows end soon."""
+        ...
+
+    def connections(self) -> Mapping[int, Connected]:
+        """The TCP connections of each backend that the tables have, by id."""
+        ...
+
+    def assignments(self) -> Mapping[Assigned, int]:
+        """The backend reference of each source of a pool with private storage."""
+        ...
+
+    def assign(self, changes: Mapping[Assigned, int | None]) -> None:
+        """Give sources another backend (a reference), or none. Live connections stay where they are."""
         ...
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:

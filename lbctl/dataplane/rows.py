@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lbctl.core.model import Protocol
+from lbctl.core.model import OnEmpty, Protocol
 from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, PoolRow, ServiceKey
 from lbctl.dataplane.layout import FILTER_WORDS, SERVICE_PROBES
 from lbctl.errors import LayoutError
@@ -19,6 +19,7 @@ from lbctl.errors import LayoutError
 _MAC_BYTES = 6
 _MAC_MASK = (1 << 48) - 1
 _STATES = frozenset(BackendState)
+_ON_EMPTY = (OnEmpty.RESET, OnEmpty.DROP)
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 
@@ -45,8 +46,8 @@ def link_word(row: BackendRow) -> int:
     return mac_word(row.mac) | row.generation << 48
 
 
-def backend_row(entry: Any) -> BackendRow:
-    """A row from one element of the shared array."""
+def backend_row(entry: Any, connections: Any) -> BackendRow:
+    """A row from one element of each of the two shared arrays."""
     link = int(entry["link"])
     if int(entry["state"]) not in _STATES:
         raise _unknown(f"a backend in state {int(entry['state'])}")
@@ -56,6 +57,8 @@ def backend_row(entry: Any) -> BackendRow:
         address=IPv4Address(int(entry["address"])),
         state=BackendState(int(entry["state"])),
         mac=mac_bytes(link),
+        limit=int(connections["limit"]) if entry["is_limited"] else 0,
+        resume=int(connections["resume"]) if entry["is_limited"] else 0,
     )
 
 
@@ -67,7 +70,18 @@ def table_word(row: PoolRow) -> int:
 def pool_row(entry: Any) -> PoolRow:
     """A row from one element of the shared array."""
     table = int(entry["table"])
-    return PoolRow(identity=int(entry["identity"]), base=table & 0xFFFFFFFF, size=table >> 32)
+    return PoolRow(
+        identity=int(entry["identity"]),
+        base=table & 0xFFFFFFFF,
+        size=table >> 32,
+        on_empty=_ON_EMPTY[int(entry["on_empty"])],
+        is_private=bool(entry["is_private"]),
+    )
+
+
+def on_empty_number(on_empty: OnEmpty) -> int:
+    """``enum lb_on_empty``."""
+    return _ON_EMPTY.index(on_empty)
 
 
 def interface_entry(ifindex: int, row: InterfaceRow) -> tuple[int, int, int]:

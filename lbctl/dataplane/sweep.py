@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -39,13 +39,17 @@ def find_ended(
     limits: NDArray[np.int64],
     live: NDArray[np.bool_],
     generations: NDArray[np.uint32],
+    unproven_ticks: int | None = None,
 ) -> NDArray[np.bool_]:
     """Which flows are idle for longer than their limit, or refer to a backend that is gone; shape (n,).
 
-    ``live`` and ``generations`` are indexed by backend id."""
+    ``live`` and ``generations`` are indexed by backend id. ``unproven_ticks`` is a limit for flows of a single packet, if
+    they are to be let go of early."""
     states = np.minimum(flows["state"], len(FlowState) - 1)
     services = np.minimum(flows["service"], SERVICES - 1)
     is_idle = idle_ticks(flows, now) > limits[states, services]
+    if unproven_ticks is not None:
+        is_idle |= (flows["is_unproven"] != 0) & (idle_ticks(flows, now) > unproven_ticks)
     ids = np.minimum(flows["backend"] & 0xFFFF, len(live) - 1)
     is_orphan = ~live[ids] | (generations[ids] != flows["backend"] >> 16)
     ended: NDArray[np.bool_] = is_idle | is_orphan
@@ -56,6 +60,17 @@ def count_by(column: NDArray[Any]) -> Mapping[int, int]:
     """Flows by the values of one of their fields."""
     values, counts = np.unique(column, return_counts=True)
     return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+
+def count_open(flows: NDArray[Any]) -> Mapping[int, int]:
+    """Flows that neither end has ended, by backend reference."""
+    return count_by(flows["backend"][flows["state"] == FlowState.OPEN])
+
+
+def named(flows: NDArray[Any]) -> Iterator[dict[str, int]]:
+    """Each flow's fields by name."""
+    names = flows.dtype.names or ()
+    return (dict(zip(names, flow, strict=True)) for flow in flows.tolist())
 
 
 def count_by_vip(keys: NDArray[Any]) -> Mapping[IPv4Address, int]:

@@ -1,4 +1,4 @@
-"""Real archives on a lab's backends: Orthancs that share one PostgreSQL index and one storage directory."""
+"""Real archives on a lab's backends: Orthancs that share one PostgreSQL index and one storage directory, or have their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,22 @@ _USED_PLUGINS = ("libOrthancPostgreSQLIndex.so", "libOrthancDicomWeb.so")
 class Archive:
     """One Orthanc on one backend. It listens on every address of the node, the VIP on its loopback included."""
 
-    def __init__(self, node: Node, *, directory: Path, database: Database, ae_title: str = AE_TITLE) -> None:
+    def __init__(
+        self,
+        node: Node,
+        *,
+        directory: Path,
+        database: Database | None,
+        ae_title: str = AE_TITLE,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        """Without a ``database`` its index and its storage are its own."""
         self.node = node
         self.ae_title = ae_title
         self._directory = directory
         self._settings = directory / f"{node.name}.json"
         self.log = directory / f"{node.name}.log"
-        self._settings.write_text(json.dumps(self._configuration(database), indent=2))
+        self._settings.write_text(json.dumps({**self._configuration(database), **(settings or {})}, indent=2))
         self.process = self._spawn()
 
     @property
@@ -53,6 +62,14 @@ class Archive:
         """How many instances the archive knows (all archives of one database know the same)."""
         reply = http.get(self.node, self.node.address, "/statistics", port=HTTP_PORT)
         return int(json.loads(reply.body)["CountInstances"])
+
+    def set_modality(self, name: str, settings: Mapping[str, object]) -> None:
+        """Tell the running archive of a modality, and what that may do; `LabError` if it does not take it."""
+        reply = http.put(
+            self.node, self.node.address, f"/modalities/{name}", body=json.dumps(settings).encode(), port=HTTP_PORT
+        )
+        if reply.status != 200:
+            raise LabError(f"the archive on {self.node.name} refused modality {name}: {reply.body[:500]!r}")
 
     def wait_ready(self) -> None:
         """Wait until it serves."""
@@ -84,8 +101,8 @@ class Archive:
             stop_signal=signal.SIGKILL,  # an orderly end takes it 3 s, and nothing of it is kept
         )
 
-    def _configuration(self, database: Database) -> dict[str, object]:
-        storage = self._directory / "storage"
+    def _configuration(self, database: Database | None) -> dict[str, object]:
+        storage = self._directory / ("storage" if database else f"{self.node.name}-storage")
         storage.mkdir(exist_ok=True)
         return {
             "Name": self.node.name,
@@ -97,11 +114,7 @@ class Archive:
             **{f"DicomAlwaysAllow{service}": True for service in ("Echo", "Store", "Find", "Get")},
             "StorageDirectory": str(storage),
             "IndexDirectory": str(self._directory / f"{self.node.name}-index"),
-            "Plugins": [str(_PLUGINS / name) for name in _USED_PLUGINS],
-            # Without it an archive takes the database for itself and the next one refuses to start.
-            "PostgreSQL": {"EnableIndex": True, "ConnectionUri": database.uri, "Lock": False}
-            | {"IndexConnectionsCount": 8, "MaximumConnectionRetries": 10, "ConnectionRetryInterval": 1},
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **(_shared_index(database) if database else {"Plugins": []}),
             "HttpCompressionEnabled": False,
             "HttpThreadsCount": 16,
             "DicomThreadsCount": 16,
@@ -112,10 +125,36 @@ class Archive:
         }
 
 
+def _shared_index(database: Database) -> dict[str, object]:
+    return {
+        "Plugins": [str(_PLUGINS / name) for name in _USED_PLUGINS],
+        # Without it an archive takes the database for itself and the next one refuses to start.
+        "PostgreSQL": {"EnableIndex": True, "ConnectionUri": database.uri, "Lock": False}
+        | {"IndexConnectionsCount": 8, "MaximumConnectionRetries": 10, "ConnectionRetryInterval": 1},
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+
+
+def start_separate_archives(lab: Lab) -> tuple[Archive, ...]:
+    """Start one archive on each backend, each with studies of its own, and wait until all serve."""
+    _require_orthanc()
+    directory = lab.directory / "archives"
+    directory.mkdir()
+    archives = tuple(Archive(node, directory=directory, database=None) for node in lab.backends)
+    for archive in archives:
+        archive.wait_ready()
+    return archives
+
+
 def start_archives(
-    lab: Lab, *, nodes: Sequence[Node] | None = None, ae_titles: Sequence[str] | None = None
+    lab: Lab,
+    *,
+    nodes: Sequence[Node] | None = None,
+    ae_titles: Sequence[str] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> tuple[Archive, ...]:
-    """Start one archive on each node (all backends by default) on a new database, and wait until all serve."""
+    """Start one archive on each node (all backends by default) on a new database, and wait until all serve. ``settings`` go
+    to Orthanc's configuration."""
     _require_orthanc()
     chosen = lab.backends if nodes is None else nodes
     titles = ae_titles or [AE_TITLE] * len(chosen)
@@ -124,7 +163,7 @@ def start_archives(
     directory.mkdir()
     archives = []
     for node, title in zip(chosen, titles, strict=True):
-        archives.append(Archive(node, directory=directory, database=database, ae_title=title))
+        archives.append(Archive(node, directory=directory, database=database, ae_title=title, settings=settings))
         if len(archives) == 1:
             archives[0].wait_ready()  # the first one creates the tables; two at a time would collide
     for archive in archives:

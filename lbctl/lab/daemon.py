@@ -36,6 +36,7 @@ class Daemon:
         self.socket = self.directory / "lbctl.sock"
         self.state = self.directory / "state"
         self.log = self.directory / "lbctl.log"
+        self.tree: Path | None = None  # another checkout to start from, as after an upgrade
         self._process: subprocess.Popen[Any] | None = None
 
     @property
@@ -63,6 +64,8 @@ class Daemon:
     def launch(self, *, notify: Path | None = None) -> subprocess.Popen[Any]:
         """Start the process and do not wait."""
         environment = {"NOTIFY_SOCKET": str(notify)} if notify else {}
+        if self.tree:
+            environment["PYTHONPATH"] = str(self.tree)
         return self.node.popen(self._command(), output=self.log, environment=environment)
 
     def stop(self) -> int:
@@ -117,7 +120,9 @@ class Daemon:
 
     def _command(self) -> list[str | Path]:
         paths: list[str | Path] = ["--config", self.config, "--pins", self.pins]
-        return [sys.executable, "-m", "lbctl", "run", *paths, "--socket", self.socket, "--state", self.state]
+        from_there = ["-P"] if self.tree else []  # not from the current directory
+        python = [sys.executable, *from_there, "-m", "lbctl", "run"]
+        return [*python, *paths, "--socket", self.socket, "--state", self.state]
 
     def _await(self, notifications: socket.socket, ready_within_s: float) -> None:
         def ready() -> bool:

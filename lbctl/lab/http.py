@@ -33,14 +33,35 @@ def get(
     timeout_s: float = 30.0,
 ) -> Reply:
     """GET over a connection of its own. `LabError` if no whole answer comes."""
+    return _ask(node, address, "GET", path, port=port, headers=headers or {}, timeout_s=timeout_s)
+
+
+def put(
+    node: Node, address: IPv4Address, path: str, *, body: bytes, port: int = 8042, timeout_s: float = 30.0
+) -> Reply:
+    """PUT over a connection of its own. `LabError` if no whole answer comes."""
+    return _ask(node, address, "PUT", path, port=port, headers={}, timeout_s=timeout_s, body=body)
+
+
+def _ask(
+    node: Node,
+    address: IPv4Address,
+    method: str,
+    path: str,
+    *,
+    port: int,
+    headers: Mapping[str, str],
+    timeout_s: float,
+    body: bytes | None = None,
+) -> Reply:
     with node.enter(), closing(http.client.HTTPConnection(str(address), port, timeout=timeout_s)) as connection:
         try:
-            connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
+            connection.request(method, path, body=body, headers={"Connection": "close", **headers})
             response = connection.getresponse()
-            body = response.read()
+            answer = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise LabError(f"{node.name}: GET http://{address}:{port}{path}: {error!r}") from error
-        return Reply(status=response.status, content_type=response.getheader("Content-Type", ""), body=body)
+            raise LabError(f"{node.name}: {method} http://{address}:{port}{path}: {error!r}") from error
+        return Reply(status=response.status, content_type=response.getheader("Content-Type", ""), body=answer)
 
 
 def get_over_socket(path: Path, resource: str, *, timeout_s: float = 15.0) -> bytes:

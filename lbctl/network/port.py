@@ -114,7 +114,7 @@ class Network(Protocol):
         ...
 
     async def send_resets(self, resets: Sequence[Reset]) -> int:
-        """Tell these clients that their connections are over; returns how many were told."""
+        """Tell these clients and servers that their connections are over; returns how many were told."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,5 @@
-"""TCP resets in a server's name, for clients that would wait for a server that is gone. Pure bytes, and a raw socket."""
+"""TCP resets in another's name: for clients that would wait for a server that is gone, and for servers that are to let go of
+their clients. Pure bytes, and a raw socket."""
 
 from __future__ import annotations
 
@@ -25,6 +26,8 @@ class Reset:
     destination: IPv4Address
     destination_port: int
     seq: int
+    mark: int = 0
+    """Of the probe path that leads to the server, when it is the server that is told."""
 
 
 def packet_of(reset: Reset) -> bytes:
@@ -51,6 +54,7 @@ def send(resets: Iterable[Reset]) -> int:
     with explained("open a raw socket"), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for reset in resets:
             try:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, reset.mark)
                 raw.sendto(packet_of(reset), (str(reset.destination), 0))
                 sent += 1
             except OSError:  # no route to this client now: it finds out by itself

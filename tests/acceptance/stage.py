@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -54,6 +54,14 @@ services:
 pools:
   {POOL}: {{kind: archive, storage: shared, check: {{{check}, {timing}}}, backends: {backends_of(lab)}}}
 """
+
+
+def reboot(daemon: Daemon) -> None:
+    """What a director's reboot leaves: nothing of the kernel's tables, all of the state directory."""
+    assert daemon.stop() == 0
+    daemon.ctl("detach", "--yes", "--pins", str(daemon.pins))
+    assert not list(daemon.pins.glob("*"))
+    daemon.start()
 
 
 # What the daemon says, and what the kernel holds ---------------------------------------------------------------------
@@ -198,9 +206,9 @@ class ArchiveStage:
 
 
 @contextmanager
-def archive_stage(lab: Lab) -> Iterator[ArchiveStage]:
-    """Start archives and daemon on a lab."""
-    archives = {archive.node.name: archive for archive in start_archives(lab)}
+def archive_stage(lab: Lab, *, settings: Mapping[str, object] | None = None) -> Iterator[ArchiveStage]:
+    """Start archives and daemon on a lab. ``settings`` go to Orthanc's configuration."""
+    archives = {archive.node.name: archive for archive in start_archives(lab, settings=settings)}
     daemon = Daemon(lab, config=configuration(lab))
     daemon.start(ready_within_s=30)
     yield ArchiveStage(lab=lab, daemon=daemon, archives=archives)

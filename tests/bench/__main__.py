@@ -20,16 +20,22 @@ from pathlib import Path as FilePath
 
 import numpy as np
 
+from lbctl.core.model import OnEmpty
 from lbctl.dataplane.layout import FLOW, FLOW_KEY4, HALF_OPENS, Reason
 from lbctl.dataplane.objectfile import compile_source
+from lbctl.dataplane.port import Assigned
 from tests.bench import controller
-from tests.bench.paths import CLIENT, PATHS, PORT, SYN, UDP_PORT, VIP, Path
+from tests.bench.paths import CLIENT, FIRST_ACK, PATHS, PORT, SYN, UDP_PORT, VIP, Path, Setting
 from tests.packets.hashes import hash_flow
 from tests.packets.rig import Rig, backend_row, rig_of, tables
 
 BARE = "bench_bare"
 INGRESS = "bench_ingress"
 FIRST_PORT = 40_000
+FIRST_CLIENT = 100
+"""Addresses that are stepped through must not meet the director's own."""
+MANY = 1 << 29
+"""A limit that no path reaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,7 @@ def enter_flows(rig: Rig, path: Path, client: IPv4Address) -> None:
     keys, flows = np.zeros(len(ports), FLOW_KEY4), np.zeros(len(ports), FLOW)
     keys["client"], keys["vip"] = int(client), int(VIP)
     keys["client_port"], keys["vip_port"] = ports, PORT if is_tcp else UDP_PORT
-    flows["backend"], flows["last_seen"], flows["service"] = 1 | 7 << 16, rig.dataplane.jiffies(), 1 if is_tcp else 3
+    flows["backend"], flows["last_seen"], flows["service"] = 1 | 7 << 16, rig.clock.jiffies(), 1 if is_tcp else 3
     rig.flows["lb_flows_tcp4" if is_tcp else "lb_flows_udp4"].set_all(keys, flows)
 
 
@@ -83,7 +89,6 @@ def time_path(rig: Rig, path: Path, client: IPv4Address) -> int:
 def one_round(rig: Rig, path: Path, client: IPv4Address) -> Sample:
     """Bare, then the path, from the state that the path needs."""
     if path.reason is Reason.FIRST_ACK:
-        rig.forget()
         handshake = Path(
             name=path.name, protocol="tcp", reason=Reason.SYN, flags=SYN, port_step=1, repeats=path.repeats
         )
@@ -92,18 +97,28 @@ def one_round(rig: Rig, path: Path, client: IPv4Address) -> Sample:
     return Sample(ns=time_path(rig, path, client), bare_ns=bare)
 
 
+def hold(rig: Rig, setting: Setting, client: IPv4Address) -> None:
+    """The tables of a setting; nothing is remembered but what belongs to it."""
+    limit = {Setting.LIMITED: MANY, Setting.FULL: 1}.get(setting, 0)
+    is_private = setting in (Setting.PRIVATE, Setting.ASSIGNED)
+    rows = {number: backend_row(number, limit=limit) for number in (1, 2, 3)}
+    rig.hold(tables(rows, is_private=is_private, on_empty=OnEmpty.DROP))
+    rig.forget()
+    if setting is Setting.FULL:
+        rig.connections["opened"][1:4] = 1
+    if setting is Setting.ASSIGNED:
+        rig.dataplane.assign({Assigned(pool_id=1, source=client): 1 | 7 << 16})
+
+
 def measure(rig: Rig, paths: Sequence[Path], rounds: int) -> dict[str, list[Sample]]:
     """All rounds of all paths, interleaved."""
     samples: dict[str, list[Sample]] = {path.name: [] for path in paths}
-    handshakes = client_without_collisions(PATHS[1], after=100_000)
+    handshakes = client_without_collisions(FIRST_ACK, after=100_000)
     for number in range(rounds):
         for index, path in enumerate(paths):
-            client = IPv4Address(int(CLIENT) + index)
-            if path.reason is Reason.FIRST_ACK:
-                client = handshakes
-            elif path.reason is Reason.SYN:
-                rig.forget()
-            elif path.flows:
+            client = handshakes if path.reason is Reason.FIRST_ACK else IPv4Address(int(CLIENT) + FIRST_CLIENT + index)
+            hold(rig, path.setting, client)
+            if path.flows:
                 enter_flows(rig, path, client)
             samples[path.name].append(one_round(rig, path, client))
         print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr)
@@ -124,9 +139,9 @@ def summarise(name: str, samples: Sequence[Sample]) -> dict[str, object]:
 
 def print_paths(rows: Sequence[dict[str, object]], rounds: int) -> None:
     """The data plane's table."""
-    print(f"{'path':<20} {'ns':>7} {'over bare':>10} {'ratio':>6}   (median of {rounds} interleaved rounds)")
+    print(f"{'path':<26} {'ns':>7} {'over bare':>10} {'ratio':>6}   (median of {rounds} interleaved rounds)")
     for row in rows:
-        print(f"{row['path']:<20} {row['ns']:>7} {row['over_bare_ns']:>+10} {row['ratio']:>6}")
+        print(f"{row['path']:<26} {row['ns']:>7} {row['over_bare_ns']:>+10} {row['ratio']:>6}")
 
 
 def print_figures(rows: Sequence[dict[str, object]]) -> None:
@@ -149,7 +164,6 @@ def main() -> None:
     parser.add_argument("--output", type=FilePath, default=FilePath("build"))
     options = parser.parse_args()
     with rig_of(compile_source(FilePath(__file__).with_name("bench.c"))) as rig:
-        rig.hold(tables({number: backend_row(number) for number in (1, 2, 3)}))
         results = measure(rig, PATHS, options.rounds)
     rows = [summarise(name, samples) for name, samples in results.items()]
     print_paths(rows, options.rounds)

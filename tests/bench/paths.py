@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from ipaddress import IPv4Address
 
 from lbctl.dataplane.layout import Reason
@@ -15,6 +16,20 @@ PORT = 104
 UDP_PORT = 514
 OWN_MAC = bytes.fromhex("02000202000a")
 SYN, ACK = 0x02, 0x10
+
+
+class Setting(Enum):
+    """What the tables hold; every backend takes new connections."""
+
+    USUAL = auto()
+    LIMITED = auto()
+    """Each has a limit, and room."""
+    PRIVATE = auto()
+    """A pool with private storage, whose clients have no backend yet."""
+    ASSIGNED = auto()
+    """The same, but the client has one."""
+    FULL = auto()
+    """None has room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +45,7 @@ class Path:
     port_step: int = 0
     flows: int = 0
     repeats: int = 200_000
+    setting: Setting = Setting.USUAL
 
     def packet(self, client: IPv4Address = CLIENT, client_port: int = 40_000) -> bytes:
         """The frame as a client would send it, 20 bytes of transport header, then the two steps."""
@@ -49,11 +65,24 @@ class Path:
         return struct.pack(">HHHH", source, destination, 20, 0) + bytes(12)
 
 
+ESTABLISHED = Path(name="tcp4 established", protocol="tcp", reason=Reason.ESTABLISHED, flows=1)
+FIRST_ACK = Path(name="tcp4 first ack", protocol="tcp", reason=Reason.FIRST_ACK, port_step=1, repeats=500)
+NEW = Path(name="tcp4 syn", protocol="tcp", reason=Reason.SYN, flags=SYN, address_step=1)
+OF_ONE = replace(NEW, address_step=0, port_step=1, repeats=60_000)
+"""All from one client."""
 PATHS = (
-    Path(name="tcp4 established", protocol="tcp", reason=Reason.ESTABLISHED, flows=1),
-    Path(name="tcp4 first ack", protocol="tcp", reason=Reason.FIRST_ACK, port_step=1, repeats=500),
-    Path(name="tcp4 syn", protocol="tcp", reason=Reason.SYN, flags=SYN, address_step=1),
+    ESTABLISHED,
+    FIRST_ACK,
+    NEW,
     Path(name="udp4 established", protocol="udp", reason=Reason.UDP_ESTABLISHED, flows=1),
     Path(name="not a vip", protocol="tcp", reason=Reason.NOT_VIP, destination=FOREIGN),
     Path(name="tcp4 64k flows", protocol="tcp", reason=Reason.ESTABLISHED, port_step=1, flows=65_536),
+    replace(ESTABLISHED, name="tcp4 established, limited", setting=Setting.LIMITED),
+    replace(FIRST_ACK, name="tcp4 first ack, limited", setting=Setting.LIMITED),
+    replace(FIRST_ACK, name="tcp4 first ack, private", setting=Setting.ASSIGNED),
+    replace(NEW, name="tcp4 syn, limited", setting=Setting.LIMITED),
+    replace(NEW, name="tcp4 syn, private", setting=Setting.PRIVATE),
+    replace(OF_ONE, name="tcp4 syn, of one client"),
+    replace(OF_ONE, name="tcp4 syn, assigned", setting=Setting.ASSIGNED),
+    replace(NEW, name="tcp4 syn, all full (3)", reason=Reason.NO_BACKEND, setting=Setting.FULL),
 )

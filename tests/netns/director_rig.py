@@ -6,22 +6,23 @@ import json
 import socket
 import socketserver
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lbctl.cli.client import get
 from lbctl.daemon.models import BackendStatus, Status
+from lbctl.lab import lines
 from lbctl.lab.daemon import Daemon
+from lbctl.lab.lines import TCP_PORT, Line, spread
 from lbctl.lab.node import PREFIX_LENGTH, Node
 from lbctl.lab.topology import SUBNET, VIP, Lab
 from lbctl.lab.wait import wait_until
 from lbctl.network import arp
 
-TCP_PORT = 8042
+__all__ = ["TCP_PORT", "Line", "spread"]  # for those who take everything from here
+
 UDP_PORT = 8043
 POOL = "servers"
 _SO_RCVBUFFORCE = 33
@@ -62,26 +63,6 @@ def configuration(
     )
 
 
-class _Lines(socketserver.StreamRequestHandler):
-    """Answers every line with the backend's name before it."""
-
-    def handle(self) -> None:
-        with suppress(OSError):
-            for line in self.rfile:
-                self.wfile.write(self.server.greeting + line)  # type: ignore[attr-defined]
-
-
-class _TcpServer(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    allow_reuse_address = True
-
-    def __init__(self, node: Node) -> None:
-        self.greeting = f"{node.name} ".encode()
-        super().__init__(("0.0.0.0", TCP_PORT), _Lines)
-
-
 class _Datagrams(socketserver.DatagramRequestHandler):
     def handle(self) -> None:
         self.wfile.write(self.server.greeting + self.rfile.read())  # type: ignore[attr-defined]
@@ -101,8 +82,9 @@ def serving(nodes: Iterable[Node], *, vips: Iterable[IPv4Address] = (VIP,)) -> I
     """Line and datagram servers on these nodes; their sockets are the nodes', their threads ours."""
     with ExitStack() as servers:
         for node in nodes:
+            servers.callback(lines.LineServer(node).close)
             with node.enter():
-                started = [_TcpServer(node), *(_UdpServer(node, vip) for vip in vips)]
+                started = [_UdpServer(node, vip) for vip in vips]
             for server in started:
                 threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
                 servers.callback(server.server_close)
@@ -122,77 +104,9 @@ def directing(lab: Lab, config: str, *, director: Node | None = None) -> Iterato
             daemon.stop()
 
 
-class Line:
-    """A client's TCP connection to a VIP, kept open; ``backend`` is the name of the server that answers."""
-
-    def __init__(
-        self, client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, from_port: int = 0, timeout_s: float = 5.0
-    ) -> None:
-        with client.enter():
-            self._socket = socket.create_connection((str(vip), port), timeout_s, ("", from_port))
-        self._reader = self._socket.makefile("rb")
-        self.client_port: int = self._socket.getsockname()[1]
-        self.backend = self.ask()
-
-    def ask(self) -> str:
-        """Send a line; the name in the answer. `OSError` (`TimeoutError`) if none comes."""
-        return self.echo(b"who\n").decode().partition(" ")[0]
-
-    def echo(self, line: bytes) -> bytes:
-        """Send a line; the whole answer."""
-        self._socket.sendall(line)
-        return self._reader.readline()
-
-    def send(self) -> None:
-        """Send a line without waiting for an answer."""
-        self._socket.sendall(b"who\n")
-
-    def wait(self, *, timeout_s: float) -> bytes:
-        """Say nothing and wait for what comes: empty at the end. `ConnectionResetError`, or `TimeoutError` if nothing comes."""
-        self._socket.settimeout(timeout_s)
-        return self._socket.recv(100)
-
-    @property
-    def port(self) -> int:
-        """The client's port."""
-        number: int = self._socket.getsockname()[1]
-        return number
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the same server answers as at the beginning."""
-        return self.ask() == self.backend
-
-    def close(self) -> None:
-        self._reader.close()
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def spread(client: Node, count: int = 30, *, vip: IPv4Address = VIP, timeout_s: float = 5.0) -> Counter[str]:
-    """Which backends answered so many new connections."""
-    found: Counter[str] = Counter()
-    for _ in range(count):
-        with Line(client, vip=vip, timeout_s=timeout_s) as line:
-            found[line.backend] += 1
-    return found
-
-
 def line_to(client: Node, backend: Node, *, vip: IPv4Address = VIP) -> Line:
     """A connection that goes to that backend."""
-    for _ in range(200):
-        line = Line(client, vip=vip)
-        if line.backend == backend.name:
-            return line
-        line.close()
-    raise AssertionError(f"200 connections, and none went to {backend.name}")
+    return lines.line_to(client, backend.name, vip=vip)
 
 
 def connects(client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, timeout_s: float = 0.2) -> bool:
@@ -220,6 +134,18 @@ class Datagrams:
             return self._socket.recv(100).decode().partition(" ")[0]
         except OSError:
             return ""
+
+    def is_refused(self, *, timeout_s: float) -> bool:
+        """Send one datagram; whether an error comes in time that says that nobody takes it."""
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.send(b"who")
+            self._socket.recv(100)
+        except ConnectionRefusedError:
+            return True
+        except TimeoutError:
+            pass
+        return False
 
     def close(self) -> None:
         self._socket.close()

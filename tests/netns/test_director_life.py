@@ -13,34 +13,20 @@ import pytest
 
 from lbctl.errors import LabError
 from lbctl.lab.daemon import Daemon
-from lbctl.lab.topology import Lab, plan_lab
+from lbctl.lab.topology import Lab
 from lbctl.lab.wait import wait_until
 from tests.netns.director_rig import (
     Line,
     backend,
     configuration,
     connects,
-    directing,
     line_to,
-    serving,
     spread,
     status,
     wait_state,
 )
 
 NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(plan_lab(backends=2)) as built, serving(built.backends):
-        yield built
-
-
-@pytest.fixture(scope="module")
-def daemon(lab: Lab) -> Iterator[Daemon]:
-    with directing(lab, configuration(*lab.backends)) as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,32 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from lbctl.lab.daemon import Daemon
-from lbctl.lab.topology import VIP, Lab, plan_lab
+from lbctl.lab.topology import VIP, Lab
 from lbctl.lab.wait import wait_until
 from tests.netns.director_rig import (
     Datagrams,
     backend,
-    configuration,
-    directing,
-    serving,
     status,
     wait_backend,
     wait_state,
 )
 
 FLOWS = 24
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(plan_lab(backends=2)) as built, serving(built.backends):
-        yield built
-
-
-@pytest.fixture(scope="module")
-def daemon(lab: Lab) -> Iterator[Daemon]:
-    with directing(lab, configuration(*lab.backends)) as running:
-        yield running
 
 
 @pytest.fixture

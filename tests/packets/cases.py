@@ -8,12 +8,13 @@ from enum import IntEnum
 
 import numpy as np
 
-from lbctl.core.model import Protocol
+from lbctl.core.model import OnEmpty, Protocol
 from lbctl.core.tables import BackendRow, BackendState, Slots, Tables, reference
 from lbctl.dataplane.layout import FlowState, Reason
 from tests.packets.frames import CLIENT, CLIENT_PORT, DICOM, FAR_VIP, SYSLOG, forwarded
 from tests.packets.hashes import hash_flow, slot_of
-from tests.packets.rig import BUDGET, LOOPBACK, SIZE, VIP, backend_row, tables
+from tests.packets.refusals import answer_to
+from tests.packets.rig import BUDGET, HANDSHAKES, LOOPBACK, SIZE, VIP, backend_row, tables
 
 GENERATION = 7
 """Of every backend of the rig."""
@@ -56,13 +57,18 @@ class Before:
     earlier: tuple[bytes, ...] = ()
     """Frames that came by before."""
     tokens: int = BUDGET
-    """In every bucket."""
+    """In every bucket but those for handshakes."""
+    handshakes: int = HANDSHAKES
+    """In those."""
+    on_empty: OnEmpty = OnEmpty.RESET
+    drops_wrong_ports: bool = False
 
     @property
     def tables(self) -> Tables:
         """What the kernel holds."""
-        usual = tables(dict(self.backends), self.slots)
-        usual = replace(usual, vips={VIP: LOOPBACK, FAR_VIP: LOOPBACK + 1})
+        usual = tables(dict(self.backends), self.slots, on_empty=self.on_empty)
+        vips = {VIP: LOOPBACK, FAR_VIP: LOOPBACK + 1}
+        usual = replace(usual, vips=vips, drops_wrong_ports=self.drops_wrong_ports)
         return usual if self.has_interface else replace(usual, interfaces={})
 
 
@@ -100,15 +106,30 @@ def passes(name: str, frame: bytes, reason: Reason = Reason.NOT_VIP, before: Bef
     )
 
 
-def drops(name: str, frame: bytes, reason: Reason, before: Before = USUAL, *, after: Entry | None = None) -> Case:
-    """Dropped. The flow is as before, or as given."""
-    after = after or before.flow
+def drops(
+    name: str,
+    frame: bytes,
+    reason: Reason,
+    before: Before = USUAL,
+    *,
+    after: Entry | None = None,
+    ends_flow: bool = False,
+) -> Case:
+    """Dropped. The flow is as before, or as given, or no more."""
+    after = None if ends_flow else after or before.flow
     return Case(name=name, frame=frame, verdict=Verdict.DROP, reason=reason, out=frame, before=before, after=after)
 
 
 def answers(name: str, frame: bytes, out: bytes, reason: Reason, before: Before = USUAL) -> Case:
     """Answered by the program itself."""
     return Case(name=name, frame=frame, verdict=Verdict.TX, reason=reason, out=out, before=before, after=before.flow)
+
+
+def refuses(name: str, frame: bytes, reason: Reason, before: Before = USUAL, *, ends_flow: bool = False) -> Case:
+    """Answered by a reset or port unreachable. The flow is as before, or no more."""
+    out, after = answer_to(frame), None if ends_flow else before.flow
+    assert out is not None, name
+    return Case(name=name, frame=frame, verdict=Verdict.TX, reason=reason, out=out, before=before, after=after)
 
 
 def sends(

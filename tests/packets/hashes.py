@@ -25,6 +25,15 @@ def hash_datagram(client: IPv4Address, vip: IPv4Address, identification: int, pr
     return hash_flow(client, vip, identification, protocol << 8)
 
 
+def hash_source(client: IPv4Address, *, seed: int = 0) -> int:
+    """``hash_source``, 32 bits."""
+    h = int.from_bytes(client.packed, "little") ^ seed
+    h ^= h >> 33
+    h = h * 0xFF51AFD7ED558CCD & _MASK
+    h ^= h >> 33
+    return (h * 0xC4CEB9FE1A85EC53 & _MASK) >> 32
+
+
 def slot_of(flow_hash: int, size: int) -> int:
     """Which of a pool's slots a flow falls into."""
     return (flow_hash >> 32) * size >> 32

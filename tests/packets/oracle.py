@@ -3,54 +3,23 @@ Time is left out: no entry expires, no flow ends, no token comes back."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from lbctl.core.model import Protocol
-from lbctl.core.tables import (
-    NOBODY,
-    BackendRow,
-    BackendState,
-    ServiceKey,
-    ServiceRow,
-    Tables,
-    id_of,
-    reference,
-)
+from lbctl.core.model import OnEmpty, Protocol
+from lbctl.core.tables import NOBODY, BackendRow, BackendState, PoolRow, ServiceKey, ServiceRow, Tables, id_of
 from lbctl.dataplane.layout import FRAGMENTS, HALF_OPENS, FlowState, Reason
 from lbctl.dataplane.rows import filter_bit
-from tests.packets.hashes import hash_datagram, hash_flow, slot_of
-from tests.packets.refusals import answer_to
+from tests.packets.hashes import hash_datagram, hash_source, slot_of
+from tests.packets.memory import Flow, FlowKey, Places, Recent, Segment
+from tests.packets.refusals import ANSWERS, answer_to
+from tests.packets.rig import for_handshakes, for_pick_ups
 from tests.packets.wire import ACK, FIN, ICMP, ICMP_ERRORS, PROTOCOLS, RST, SYN, Ipv4, ipv4_in
 
 FIRST_DROP = Reason.NO_SERVICE
-ANSWERS = 0
-"""The row of the tokens for refusals; the others are service ids, for connections in mid-stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlowKey:
-    """Whose flow it is."""
-
-    protocol: Protocol
-    client: IPv4Address
-    vip: IPv4Address
-    client_port: int
-    vip_port: int
-
-    @property
-    def hash(self) -> int:
-        """With the seed of a data plane that nobody seeded."""
-        return hash_flow(self.client, self.vip, self.client_port, self.vip_port)
-
-
-@dataclass(slots=True)
-class Flow:
-    """An entry of the flow table, without its time."""
-
-    backend: int
-    service: int
-    state: FlowState = FlowState.OPEN
+PROBES, OWN_PROBES = 32, 24
+"""So many members are asked for room; so many of them the pool's own, if there are others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,37 +31,24 @@ class Decision:
 
 
 @dataclass(slots=True)
-class Recent:
-    """A short memory: by row, (tag, reference) of what fell into it last."""
-
-    rows: int
-    entries: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-    def remember(self, hash_: int, ref: int) -> None:
-        self.entries[hash_ % self.rows] = hash_ >> 32, ref
-
-    def forget(self, hash_: int) -> None:
-        del self.entries[hash_ % self.rows]
-
-    def backend(self, hash_: int, backends: dict[int, BackendRow]) -> int:
-        """An entry holds only the low 8 bits of the generation."""
-        tag, ref = self.entries.get(hash_ % self.rows, (-1, NOBODY))
-        row = backends.get(id_of(ref))
-        if tag != hash_ >> 32 or row is None or row.generation & 0xFF != ref >> 16 & 0xFF:
-            return NOBODY
-        return reference(id_of(ref), row.generation)
-
-
-@dataclass(slots=True)
 class Oracle:
-    """The program's memory, and what it decides by it."""
+    """The program's memory, and what it decides by it. ``tokens`` by the row of lb_budgets."""
 
     tables: Tables
     ifindex: int = 1
     flows: dict[FlowKey, Flow] = field(default_factory=dict)
     half_opens: Recent = field(default_factory=lambda: Recent(HALF_OPENS))
     fragments: Recent = field(default_factory=lambda: Recent(FRAGMENTS))
+    places: defaultdict[int, Places] = field(default_factory=lambda: defaultdict(Places))
+    assignments: dict[tuple[IPv4Address, int], int] = field(default_factory=dict)
     tokens: dict[int, int] = field(default_factory=dict)
+
+    def hold(self, tables: Tables) -> None:
+        """Other tables from now on."""
+        for number, row in tables.backends.items():
+            before = self.tables.backends.get(number)
+            self.places[number].hold(row, is_new=before is None or before.generation != row.generation)
+        self.tables = tables
 
     def decide(self, frame: bytes) -> Decision:
         """What becomes of a frame. Whatever is not IPv4 to an address that the filter lets through passes."""
@@ -104,8 +60,13 @@ class Oracle:
             return decision
         if ip.destination not in self.tables.vips:
             return Decision(Reason.NOT_VIP)
-        is_refused = decision.reason is Reason.NO_SERVICE and self._has_token(ANSWERS) and answer_to(frame) is not None
-        return Decision(Reason.WRONG_PORT) if is_refused else decision
+        return Decision(self._answer(decision.reason, frame) or decision.reason)
+
+    def _answer(self, reason: Reason, frame: bytes) -> Reason | None:
+        if reason not in ANSWERS or (reason is Reason.NO_SERVICE and self.tables.drops_wrong_ports):
+            return None
+        row, answer = ANSWERS[reason]
+        return answer if self._has_token(row) and answer_to(frame) is not None else None
 
     def _admitted(self, frame: bytes, ip: Ipv4) -> Decision | None:
         own = self.tables.interfaces.get(self.ifindex)
@@ -120,14 +81,14 @@ class Oracle:
 
     def _balanced(self, ip: Ipv4) -> Decision:
         if ip.is_later_fragment:
-            backend = self.fragments.backend(_datagram(ip), dict(self.tables.backends))
+            backend = self.fragments.backend(_datagram(ip), self.tables.backends)
             return Decision(Reason.FRAGMENT, backend) if backend else Decision(Reason.LOST_FRAGMENT)
         if ip.protocol == ICMP:
             return self._icmp(ip)
         if ip.protocol not in PROTOCOLS:
             return Decision(Reason.NO_SERVICE)
         key = FlowKey(PROTOCOLS[ip.protocol], ip.source, ip.destination, *ip.ports)
-        return self._udp(key) if key.protocol is Protocol.UDP else self._tcp(key, ip.transport[13])
+        return self._udp(key) if key.protocol is Protocol.UDP else self._tcp(key, Segment.of(ip))
 
     # ICMP ------------------------------------------------------------------------------------------------------------
 
@@ -153,70 +114,144 @@ class Oracle:
 
     # TCP -------------------------------------------------------------------------------------------------------------
 
-    def _tcp(self, key: FlowKey, flags: int) -> Decision:
-        if flags & SYN and flags & (ACK | FIN | RST):
+    def _tcp(self, key: FlowKey, segment: Segment) -> Decision:
+        if segment.flags & SYN and segment.flags & (ACK | FIN | RST):
             return Decision(Reason.MALFORMED)
         flow = self.flows.get(key)
-        backend = self._row(flow.backend) if flow else None
-        if flow is None or backend is None:
-            return self._new_tcp(key, flags)
-        if not flags & SYN:
-            flow.state = _state_after(flow.state, flags)
-            return Decision(Reason.ESTABLISHED, flow.backend)
-        is_kept = backend.state is BackendState.DRAINING and flow.state is FlowState.OPEN
-        if backend.state is not BackendState.UP and not is_kept:
-            return self._new_tcp(key, flags)
-        flow.state = FlowState.OPEN
-        return Decision(Reason.REUSED_PORT, flow.backend)
+        if flow is None:
+            return self._new_tcp(key, segment)
+        row = self._row(flow.backend)
+        if row is not None and not segment.flags & SYN:
+            return self._established(flow, row, segment)
+        if row is not None and self._reopened(key, flow, row, segment):
+            return Decision(Reason.REUSED_PORT, flow.backend)
+        if row is not None and flow.state is FlowState.OPEN:
+            self._places(flow.backend).leave()
+        del self.flows[key]
+        return self._new_tcp(key, segment)
 
-    def _new_tcp(self, key: FlowKey, flags: int) -> Decision:
+    def _established(self, flow: Flow, row: BackendRow, segment: Segment) -> Decision:
+        if segment.is_cut_at(row.state):
+            return Decision(Reason.DEAD)
+        was_open = flow.state is FlowState.OPEN
+        flow.note(segment)
+        if was_open and flow.state is not FlowState.OPEN:
+            self._places(flow.backend).leave()
+        elif flow.state is FlowState.OPEN and not was_open:
+            self._places(flow.backend).join()
+        return Decision(Reason.ESTABLISHED, flow.backend)
+
+    def _reopened(self, key: FlowKey, flow: Flow, row: BackendRow, segment: Segment) -> bool:
+        """Whether a SYN may go on from the flow of an earlier connection."""
+        if flow.state is FlowState.OPEN:
+            return row.state in (BackendState.UP, BackendState.DRAINING)
+        if row.state is not BackendState.UP or not self._places(flow.backend).join(must_fit=True):
+            return False
+        self.flows[key] = Flow.by(segment, flow.backend, flow.service)
+        return True
+
+    def _new_tcp(self, key: FlowKey, segment: Segment) -> Decision:
         service = self._service(key)
         if service is None:
             return Decision(Reason.NO_SERVICE)
         half_open = self._half_open(key)
-        if flags & SYN:
+        if segment.flags & SYN:
             return self._syn(key, service, half_open)
-        backend = half_open or self._slot(key, service)
-        if not backend:
+        backend = half_open or self._in_mid_stream(key, service)
+        row = self._row(backend)
+        if row is None:
             return Decision(Reason.NO_BACKEND)
-        if flags & RST:
+        if segment.is_cut_at(row.state):
+            return Decision(Reason.DEAD)
+        if segment.flags & RST:
             return Decision(Reason.UNTRACKED, backend)
-        if not half_open and not self._has_token(service.id):
-            return Decision(Reason.OVER_BUDGET, backend)
-        self.flows[key] = Flow(backend, service.id, _state_after(FlowState.OPEN, flags))
-        if not half_open:
-            return Decision(Reason.PICKED_UP, backend)
-        self.half_opens.forget(key.hash)
-        return Decision(Reason.FIRST_ACK, backend)
+        flow = Flow.by(segment, backend, service.id)
+        return self._completed(key, service, flow) if half_open else self._picked_up(key, service, flow)
 
     def _syn(self, key: FlowKey, service: ServiceRow, half_open: int) -> Decision:
-        row = self._row(half_open)
-        if row is not None and row.state is BackendState.UP and key not in self.flows:
+        if self._room(half_open):
             return Decision(Reason.SYN, half_open)
-        backend = self._slot(key, service)
+        backend = self._for_new(key, service)
         if not backend:
-            return Decision(Reason.NO_BACKEND)
+            return self._nobody(service)
+        self._places(backend).reserve()
         self.half_opens.remember(key.hash, backend)
-        if key not in self.flows:
-            return Decision(Reason.SYN, backend)
-        self.flows[key] = Flow(backend, service.id)
-        return Decision(Reason.REUSED_PORT, backend)
+        return Decision(Reason.SYN, backend)
+
+    def _completed(self, key: FlowKey, service: ServiceRow, flow: Flow) -> Decision:
+        if not self._has_token(for_handshakes(service.id)):
+            return Decision(Reason.OVER_BUDGET, flow.backend)
+        if flow.state is FlowState.OPEN and not self._places(flow.backend).join(must_fit=True):
+            return self._nobody(service)
+        if self._pool(service).is_private and not self._holder(key, service):
+            self.assignments[key.client, service.pool_id] = flow.backend
+        self.flows[key] = flow
+        self.half_opens.forget(key.hash)
+        self._places(flow.backend).redeem()
+        return Decision(Reason.FIRST_ACK, flow.backend)
+
+    def _picked_up(self, key: FlowKey, service: ServiceRow, flow: Flow) -> Decision:
+        if not self._has_token(for_pick_ups(service.id)):
+            return Decision(Reason.OVER_BUDGET, flow.backend)
+        if flow.state is FlowState.OPEN:
+            self._places(flow.backend).join()
+        self.flows[key] = flow
+        return Decision(Reason.PICKED_UP, flow.backend)
 
     # UDP -------------------------------------------------------------------------------------------------------------
 
     def _udp(self, key: FlowKey) -> Decision:
         flow = self.flows.get(key)
         row = self._row(flow.backend) if flow else None
-        if flow is not None and row is not None and row.state is not BackendState.DOWN:
+        if flow is not None and row is not None and row.state in (BackendState.UP, BackendState.DRAINING):
+            flow.is_unproven = False
             return Decision(Reason.UDP_ESTABLISHED, flow.backend)
         service = self._service(key)
         if service is None:
             return Decision(Reason.NO_SERVICE)
-        backend = self._slot(key, service)
-        if not backend:
-            return Decision(Reason.NO_BACKEND)
+        backend = self._holder(key, service) or self._owner(key, service)
+        if not self._is_taker(backend):
+            return self._nobody(service)
         self.flows[key] = Flow(backend, service.id)
         return Decision(Reason.UDP_NEW, backend)
+
+    # Who takes it ----------------------------------------------------------------------------------------------------
+
+    def _for_new(self, key: FlowKey, service: ServiceRow) -> int:
+        """Who holds what the source sent, and nobody else; or the slot's owner, or else who has more room."""
+        holder = self._holder(key, service)
+        asked = [holder] if holder else [self._owner(key, service), *self._members(key, service)]
+        best = max(asked, key=self._room)  # the first of equals
+        return best if self._room(best) else NOBODY
+
+    def _members(self, key: FlowKey, service: ServiceRow) -> list[int]:
+        """In the order in which they are asked."""
+        members, at = self.tables.members[service.pool_id], key.hash % (1 << 32)
+        own, others = members.own, members.fallbacks
+        asked_own = min(len(own), OWN_PROBES) if others else len(own)
+        refs = [own[(at + i) % (1 << 32) % len(own)] for i in range(asked_own)]
+        refs += [others[(at + i) % (1 << 32) % len(others)] for i in range(asked_own, len(own) + len(others)) if others]
+        return refs[:PROBES]
+
+    def _room(self, ref: int) -> int:
+        return self._places(ref).room if self._is_taker(ref) else 0
+
+    def _in_mid_stream(self, key: FlowKey, service: ServiceRow) -> int:
+        """The holder is right whatever its state."""
+        owner = self._owner(key, service)
+        return self._holder(key, service) or (owner if self._is_taker(owner) else NOBODY)
+
+    def _holder(self, key: FlowKey, service: ServiceRow) -> int:
+        ref = self.assignments.get((key.client, service.pool_id), NOBODY)
+        return ref if self._pool(service).is_private and self._row(ref) is not None else NOBODY
+
+    def _owner(self, key: FlowKey, service: ServiceRow) -> int:
+        slots = self.tables.slots[service.pool_id]
+        by_source = hash_source(key.client) * len(slots) >> 32
+        return int(slots[by_source if self._pool(service).is_private else slot_of(key.hash, len(slots))])
+
+    def _nobody(self, service: ServiceRow) -> Decision:
+        return Decision(Reason.NO_BACKEND if self._pool(service).on_empty is OnEmpty.DROP else Reason.EMPTY)
 
     # What all of them need -------------------------------------------------------------------------------------------
 
@@ -234,18 +269,22 @@ class Oracle:
     def _service(self, key: FlowKey) -> ServiceRow | None:
         return self.tables.services.get(ServiceKey(vip=key.vip, port=key.vip_port, protocol=key.protocol))
 
+    def _pool(self, service: ServiceRow) -> PoolRow:
+        return self.tables.pools[service.pool_id]
+
     def _row(self, ref: int) -> BackendRow | None:
         row = self.tables.backends.get(id_of(ref))
         return row if row is not None and row.generation == ref >> 16 else None
 
-    def _slot(self, key: FlowKey, service: ServiceRow) -> int:
-        slots = self.tables.slots[service.pool_id]
-        ref = int(slots[slot_of(key.hash, len(slots))])
+    def _is_taker(self, ref: int) -> bool:
         row = self._row(ref)
-        return ref if row is not None and row.state is BackendState.UP else NOBODY
+        return row is not None and row.state is BackendState.UP
+
+    def _places(self, ref: int) -> Places:
+        return self.places[id_of(ref)]
 
     def _half_open(self, key: FlowKey) -> int:
-        return self.half_opens.backend(key.hash, dict(self.tables.backends))
+        return self.half_opens.backend(key.hash, self.tables.backends)
 
     def _has_token(self, row: int) -> bool:
         """Takes it."""
@@ -256,11 +295,3 @@ class Oracle:
 
 def _datagram(ip: Ipv4) -> int:
     return hash_datagram(ip.source, ip.destination, ip.identification, ip.protocol)
-
-
-def _state_after(state: FlowState, flags: int) -> FlowState:
-    if flags & RST:
-        return FlowState.RESET
-    if flags & FIN:
-        return FlowState.CLOSING
-    return FlowState.OPEN if state is FlowState.RESET else state

@@ -10,11 +10,19 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from lbctl.dataplane.layout import Reason
+from tests.packets.rig import FOR_ANSWERS, FOR_RESETS
 from tests.packets.wire import ACK, FIN, RST, SYN, UDP, Ipv4, ipv4_in
 from tests.packets.wire import TCP as TCP_PROTOCOL
 
 RESET_BYTES = 14 + 20 + 20
 UNREACHABLE_BYTES = 14 + 20 + 8 + 20 + 8
+ANSWERS = {
+    Reason.NO_SERVICE: (FOR_ANSWERS, Reason.WRONG_PORT),
+    Reason.EMPTY: (FOR_ANSWERS, Reason.TURNED_AWAY),
+    Reason.DEAD: (FOR_RESETS, Reason.RESET),
+}
+"""Instead of silence: whose token it takes, and what is said."""
 
 
 def answer_to(frame: bytes) -> bytes | None:

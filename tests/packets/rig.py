@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
 
-from lbctl.core.model import Protocol
+from lbctl.core.model import OnEmpty, Protocol
 from lbctl.core.plan import diff
-from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, PoolRow, ServiceKey, ServiceRow, Tables
+from lbctl.core.tables import (
+    BackendRow,
+    BackendState,
+    InterfaceRow,
+    Members,
+    PoolRow,
+    ServiceKey,
+    ServiceRow,
+    Tables,
+    reference,
+)
 from lbctl.dataplane import bpf, loader
+from lbctl.dataplane.flows import FLOW_MAPS
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import BUDGET as BUDGET_ROW
-from lbctl.dataplane.layout import MAPS, Reason
+from lbctl.dataplane.layout import MAPS, PURPOSES, Reason
 from lbctl.dataplane.loader import Loaded
-from lbctl.dataplane.maps import HashMap, possible_cpus
+from lbctl.dataplane.maps import HashMap, possible_cpus, shared_array
 from lbctl.dataplane.objectfile import ObjectFile
 
 LOOPBACK = 1
@@ -31,10 +43,26 @@ OWN_MAC = bytes.fromhex("02000202000a")
 SIZE = 1021
 BUDGET = 1000
 """Tokens of a full bucket: what a second brings."""
+HANDSHAKES = 20_000
+"""The same of a service's bucket for completed handshakes."""
+RECENT_TICK = 8
+"""Of ``ebpf/recent.h``: the ticks of reservations and short memories are 256 jiffies long."""
 ENDLESS = 0xFFFFFFFF
 """Ticks a second: a clock by which no token comes back while a test looks."""
-_ROWS_WITH_TOKENS = 4
-"""Row 0 of lb_budgets, for answers, and the rig's three services."""
+_OWNERS_OF_TOKENS = 4
+"""The director, who is 0, and the rig's three services."""
+FOR_ANSWERS, FOR_RESETS = 0, 1
+"""The director's rows of lb_budgets."""
+
+
+def for_pick_ups(service: int) -> int:
+    """The row of a service's tokens for connections in mid-stream."""
+    return service * PURPOSES
+
+
+def for_handshakes(service: int) -> int:
+    """The row of a service's tokens for completed handshakes."""
+    return service * PURPOSES + 1
 
 
 def backend_mac(number: int) -> bytes:
@@ -42,7 +70,14 @@ def backend_mac(number: int) -> bytes:
     return bytes((2, 0, 0, 0, 0, number))
 
 
-def backend_row(number: int, *, state: BackendState = BackendState.UP, mac: bytes | None = None) -> BackendRow:
+def backend_row(
+    number: int,
+    *,
+    state: BackendState = BackendState.UP,
+    mac: bytes | None = None,
+    limit: int = 0,
+    resume: int | None = None,
+) -> BackendRow:
     """Backend ``number`` at 192.0.2.(10 + number)."""
     return BackendRow(
         generation=7,
@@ -50,13 +85,30 @@ def backend_row(number: int, *, state: BackendState = BackendState.UP, mac: byte
         address=IPv4Address(int(DIRECTOR) + number),
         state=state,
         mac=backend_mac(number) if mac is None else mac or None,
+        limit=limit,
+        resume=max(limit - 1, 0) if resume is None else resume,
     )
 
 
-def tables(backends: dict[int, BackendRow], slots: np.ndarray | None = None) -> Tables:
-    """One VIP with services tcp/104, tcp/11112, udp/514 over one pool. Slots go round the backends that are up."""
-    up = [i | row.generation << 16 for i, row in backends.items() if row.state is BackendState.UP] or [0]
-    owners = np.array([up[i % len(up)] for i in range(SIZE)], np.uint32) if slots is None else slots
+def up_in(backends: Mapping[int, BackendRow]) -> tuple[int, ...]:
+    """References of the backends that take new connections."""
+    return tuple(reference(i, row.generation) for i, row in backends.items() if row.state is BackendState.UP)
+
+
+def tables(
+    backends: dict[int, BackendRow],
+    slots: np.ndarray | None = None,
+    *,
+    fallbacks: Sequence[int] = (),
+    on_empty: OnEmpty = OnEmpty.RESET,
+    is_private: bool = False,
+) -> Tables:
+    """One VIP with services tcp/104, tcp/11112, udp/514 over one pool. Slots go round the backends that are up, but for those
+    that only stand in if these are full."""
+    own = tuple(ref for ref in up_in(backends) if ref & 0xFFFF not in fallbacks)
+    others = tuple(ref for ref in up_in(backends) if ref & 0xFFFF in fallbacks)
+    round_robin = own or others or (0,)
+    owners = np.array([round_robin[i % len(round_robin)] for i in range(SIZE)], np.uint32) if slots is None else slots
     services = {(104, Protocol.TCP): 1, (11112, Protocol.TCP): 2, (514, Protocol.UDP): 3}
     return Tables(
         interfaces={LOOPBACK: InterfaceRow(mac=OWN_MAC, address=DIRECTOR)},
@@ -65,9 +117,10 @@ def tables(backends: dict[int, BackendRow], slots: np.ndarray | None = None) -> 
             ServiceKey(vip=VIP, port=port, protocol=protocol): ServiceRow(id=number, pool_id=1)
             for (port, protocol), number in services.items()
         },
-        pools={1: PoolRow(identity=99, base=0, size=SIZE)},
+        pools={1: PoolRow(identity=99, base=0, size=SIZE, on_empty=on_empty, is_private=is_private)},
         backends=backends,
         slots={1: owners},
+        members={1: Members(own=own, fallbacks=others)},
     )
 
 
@@ -78,7 +131,11 @@ class Rig:
         self.loaded = loaded
         self.pins = pins
         self.dataplane = KernelDataplane(loaded, pins)
-        self.flows = {name: HashMap(loaded.maps[name], MAPS[name]) for name in ("lb_flows_tcp4", "lb_flows_udp4")}
+        self.clock = self.dataplane.clock
+        self.flows = {name: HashMap(loaded.maps[name], loaded.specs[name]) for name in FLOW_MAPS.values()}
+        self.assignments = HashMap(loaded.maps["lb_assignments"], loaded.specs["lb_assignments"])
+        self.connections = shared_array(loaded.maps["lb_connections"], MAPS["lb_connections"])
+        self._held_tick = -1
 
     def hold(self, wanted: Tables) -> None:
         """Make the kernel hold these tables."""
@@ -86,23 +143,37 @@ class Rig:
             self.dataplane.write(step)
 
     def forget(self) -> None:
-        """Forget every flow, half-open entry and fragment; fill every bucket, and stop its clock."""
-        for flows in self.flows.values():
-            for keys, _ in list(flows.batches()):
-                flows.remove_all(keys)
+        """Forget every flow, connection, assignment, half-open entry and fragment; fill every bucket, stop its clock."""
+        for entries in (*self.flows.values(), self.assignments):
+            for keys, _ in list(entries.batches()):
+                entries.remove_all(keys)
+        for field in ("opened", "corrected", "pending", "is_full"):
+            self.connections[field] = 0
         for name in ("lb_half_opens", "lb_fragments"):
             spec = MAPS[name]
             keys = np.arange(spec.max_entries, dtype=spec.key)
             bpf.update_batch(self.loaded.maps[name], keys, np.zeros(spec.max_entries, spec.value))
         self.set_tokens()
 
-    def set_tokens(self, tokens: int = BUDGET, *, hz: int = ENDLESS, idle_ticks: int = 0) -> None:
-        """So many tokens in every bucket that the rig's tables use, on every CPU; last refilled so many ticks ago."""
-        self.dataplane._hashes["lb_globals"].set(0, (0, 0, hz, 0))
+    def set_tokens(
+        self, tokens: int = BUDGET, *, handshakes: int = HANDSHAKES, hz: int = ENDLESS, idle_ticks: int = 0
+    ) -> None:
+        """So many tokens in every bucket that the rig's tables use, on every CPU; last refilled so many ticks ago. Those for
+        handshakes apart: few tests want to run out of them."""
+        self.dataplane._change_globals(seed=0, generation=0, hz=hz)
         values = np.zeros(possible_cpus(), BUDGET_ROW)
-        values["tokens"], values["refilled"] = tokens, self.dataplane.jiffies() - idle_ticks & 0xFFFFFFFF
-        for row in range(_ROWS_WITH_TOKENS):
+        values["refilled"] = self.clock.jiffies() - idle_ticks & 0xFFFFFFFF
+        for row in range(_OWNERS_OF_TOKENS * PURPOSES):
+            is_for_handshakes = row in map(for_handshakes, range(1, _OWNERS_OF_TOKENS))
+            values["tokens"] = handshakes if is_for_handshakes else tokens
             bpf.update(self.loaded.maps["lb_budgets"], np.array([row], "<u4"), values)
+
+    def spend_tokens(self, row: int) -> None:
+        """Leave none in a bucket."""
+        fd, key, values = self.loaded.maps["lb_budgets"], np.array([row], "<u4"), np.zeros(possible_cpus(), BUDGET_ROW)
+        bpf.lookup(fd, key, values)
+        values["tokens"] = 0
+        bpf.update(fd, key, values)
 
     def age_tokens(self, row: int, *, ticks: int) -> None:
         """Let the latest refill of a bucket be longer ago by so many ticks."""
@@ -130,8 +201,49 @@ class Rig:
     def age_recent(self, name: str, *, ticks: int) -> None:
         """Let the only entry be so many ticks (of 256 jiffies) old. The low byte of an entry is when it was written."""
         ((row, word),) = self.recent(name).items()
-        written = (self.dataplane.jiffies() >> 8) - ticks & 0xFF
+        written = (self.clock.jiffies() >> 8) - ticks & 0xFF
         bpf.update(self.loaded.maps[name], np.array([row], "<u4"), np.array([word & ~0xFF | written], "<u8"))
+
+    def recent_tick(self) -> int:
+        """``recent_tick`` of ``ebpf/limit.h``: of all 64 bits of jiffies, which begin 5 minutes before 32 of them wrap."""
+        low, since_boot = self.clock.jiffies(), time.monotonic() * self.clock.hz
+        wraps = round(((1 << 32) - 300 * self.clock.hz + since_boot - low) / (1 << 32))
+        return (wraps << 32 | low) >> RECENT_TICK
+
+    def hold_time(self) -> None:
+        """Let all reservations and short memories be of now, so that none expires while a test looks."""
+        now = self.recent_tick()
+        if now == self._held_tick:
+            return
+        self._held_tick = now
+        pending = self.connections["pending"]
+        reserved = (pending & np.uint64(0xFFFFFFFF)).sum(axis=1)
+        pending[:, now & 1], pending[:, ~now & 1] = np.where(reserved, reserved | np.uint64(now << 32), 0), 0
+        for name in ("lb_half_opens", "lb_fragments"):
+            for row, word in self.recent(name).items():
+                fresh = np.array([word & ~0xFF | now & 0xFF], "<u8")
+                bpf.update(self.loaded.maps[name], np.array([row], "<u4"), fresh)
+
+    def age_reservations(self, *, ticks: int) -> None:
+        """Let all of them be so many ticks old."""
+        self._held_tick = -1
+        self.hold_time()
+        then = self._held_tick - ticks
+        pending = self.connections["pending"]
+        reserved = (pending & np.uint64(0xFFFFFFFF)).sum(axis=1)
+        pending[:, then & 1], pending[:, ~then & 1] = reserved | np.uint64(then << 32), 0
+
+    def reserved(self, number: int) -> int:
+        """Places at a backend that were reserved, expired ones included."""
+        return int((self.connections["pending"][number] & np.uint64(0xFFFFFFFF)).sum())
+
+    def live(self, number: int) -> int:
+        """A backend's connections."""
+        return self.dataplane.connections()[number].connections
+
+    def is_full(self, number: int) -> bool:
+        """Whether it has as many as it may have."""
+        return self.dataplane.connections()[number].is_full
 
     def run(self, packet: bytes, *, program: str = loader.INGRESS, repeat: int = 1) -> bpf.TestRun:
         """Test-run one packet."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from scapy.layers.inet import TCP
 from scapy.packet import Raw
 
-from lbctl.core.tables import BackendState, Slots
+from lbctl.core.tables import BackendState
 from lbctl.dataplane.layout import FlowState, Reason
-from tests.packets.cases import Before, Case, Entry, all_slots, backends, drops, owner, sends
+from tests.packets.cases import Before, Case, Entry, backends, drops, owner, sends
 from tests.packets.frames import (
     CLIENT_PORT,
     DICOM,
@@ -22,6 +22,7 @@ from tests.packets.frames import (
 
 OPEN, CLOSING, RESET = FlowState.OPEN, FlowState.CLOSING, FlowState.RESET
 UP, DRAINING, DOWN, ABSENT = BackendState.UP, BackendState.DRAINING, BackendState.DOWN, BackendState.ABSENT
+DEAD, HALTED = BackendState.DEAD, BackendState.HALTED
 
 OWNER = owner()
 OLD = OWNER % 3 + 1
@@ -39,11 +40,6 @@ def with_ip_options(flags: str) -> bytes:
 def with_flow(state: FlowState = OPEN, backend: BackendState = UP, generation: int = 7) -> Before:
     """A flow to `OLD`, which is in a state of its own."""
     return Before(backends=backends(backend, number=OLD), flow=Entry(backend=OLD, state=state, generation=generation))
-
-
-def owned_by(state: BackendState, slots: Slots | None = None) -> Before:
-    """Every slot refers to backend 2, whatever its state."""
-    return Before(backends=backends(state, number=2), slots=all_slots(2) if slots is None else slots)
 
 
 SPENT = Before(tokens=0)
@@ -69,26 +65,18 @@ NEW = [
         "first ACK, too many in mid-stream before", tcp("A"), OWNER, Reason.FIRST_ACK,
         Before(tokens=0, earlier=(tcp("S"),)), after=Entry(backend=OWNER),
     ),
+    sends(
+        "first ACK, too many handshakes before", tcp("A"), OWNER, Reason.OVER_BUDGET,
+        Before(handshakes=0, earlier=(tcp("S"),)),
+    ),
+    sends("ACK in mid-stream, too many handshakes before", tcp("A"), OWNER, Reason.PICKED_UP, Before(handshakes=0),
+          after=Entry(backend=OWNER)),
     drops("SYN and ACK", tcp("SA"), Reason.MALFORMED),
     drops("SYN and FIN", tcp("SF"), Reason.MALFORMED),
     drops("SYN and RST", tcp("SR"), Reason.MALFORMED),
     drops("all flags", tcp("FSRPAUEC"), Reason.MALFORMED),
     drops("SYN and ACK on a flow", tcp("SA"), Reason.MALFORMED, with_flow()),
 ]  # fmt: skip
-
-NOBODY = [
-    drops(f"{name}, {why}", tcp(flags), Reason.NO_BACKEND, before)
-    for name, flags in (("SYN", "S"), ("ACK", "A"), ("RST", "R"))
-    for why, before in (
-        ("empty pool", Before(backends={}, slots=all_slots(0, 0))),
-        ("slot of a backend that drains", owned_by(DRAINING)),
-        ("slot of a backend that is down", owned_by(DOWN)),
-        ("slot of a backend that is absent", owned_by(ABSENT)),
-        ("slot of an earlier generation", owned_by(UP, all_slots(2, 6))),
-        ("slot of a later generation", owned_by(UP, all_slots(2, 8))),
-        ("slot of an id beyond the table", owned_by(UP, all_slots(60_000))),
-    )
-]
 
 UNRESOLVED = [
     drops("SYN to an unresolved backend", tcp("S"), Reason.UNRESOLVED, Before(backends=backends(number=OWNER, mac=b""))),
@@ -153,21 +141,19 @@ ESTABLISHED = [
 REUSED = [
     sends(
         f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
-        tcp("S"), stays or NEW_OWNER, Reason.REUSED_PORT, with_flow(state, backend), after=Entry(backend=stays or NEW_OWNER),
+        tcp("S"), OLD, Reason.REUSED_PORT, with_flow(state, backend), after=Entry(backend=OLD),
     )
-    for state in FlowState
-    for backend, stays in (
-        (UP, OLD), (DRAINING, OLD if state is OPEN else 0), (DOWN, 0), (ABSENT, 0),
-    )
+    for state, backend in ((OPEN, UP), (CLOSING, UP), (RESET, UP), (OPEN, DRAINING))
 ] + [
     sends(
-        "SYN from the ports of a flow of an earlier generation", tcp("S"), OWNER, Reason.REUSED_PORT,
-        with_flow(generation=6), after=Entry(backend=OWNER),
-    ),
-    drops(
-        "SYN from the ports of a flow to a backend that is down, nobody else up", tcp("S"), Reason.NO_BACKEND,
-        Before(backends={OLD: backends(DOWN, number=OLD)[OLD]}, flow=Entry(backend=OLD)),
-    ),
+        f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
+        tcp("S"), NEW_OWNER, Reason.SYN, with_flow(state, backend),
+    )
+    for state in FlowState
+    for backend in (DRAINING, DOWN, DEAD, HALTED, ABSENT)
+    if (state, backend) != (OPEN, DRAINING)
+] + [
+    sends("SYN from the ports of a flow of an earlier generation", tcp("S"), OWNER, Reason.SYN, with_flow(generation=6)),
 ]  # fmt: skip
 
 TRUNCATED = [
@@ -184,4 +170,4 @@ ODD = [
     sends("data offset of nought, for its receiver to judge", patched(tcp("S"), 46, b"\x00"), OWNER, Reason.SYN),
 ]
 
-ROWS: list[Case] = NEW + NOBODY + UNRESOLVED + ESTABLISHED + REUSED + TRUNCATED + ODD
+ROWS: list[Case] = NEW + UNRESOLVED + ESTABLISHED + REUSED + TRUNCATED + ODD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lbctl.core.model import Protocol
 from lbctl.core.tables import BackendState
 from lbctl.dataplane.layout import Reason
-from tests.packets.cases import Before, Case, Entry, all_slots, backends, drops, owner, sends
+from tests.packets.cases import Before, Case, Entry, backends, drops, owner, sends
 from tests.packets.frames import IP_OPTIONS, cut, padded, patched, udp
 from tests.packets.rig import backend_mac
 
@@ -34,8 +34,6 @@ NEW = [
     sends("first datagram, large", udp(data=bytes(1472)), OWNER, Reason.UDP_NEW, after=ENTERED),
     sends("first datagram, IP options", udp(options=list(IP_OPTIONS)), OWNER, Reason.UDP_NEW, after=ENTERED),
     sends("first datagram without a checksum", patched(udp(), 40, b"\0\0"), OWNER, Reason.UDP_NEW, after=ENTERED),
-    drops("datagram, empty pool", udp(), Reason.NO_BACKEND, Before(backends={}, slots=all_slots(0, 0))),
-    drops("datagram, slot of an earlier generation", udp(), Reason.NO_BACKEND, Before(slots=all_slots(2, 6))),
     drops(
         "datagram to an unresolved backend", udp(), Reason.UNRESOLVED, Before(backends=backends(number=OWNER, mac=b"")),
         after=ENTERED,
@@ -63,10 +61,6 @@ ESTABLISHED = [
     ),
     sends(
         "next datagram, backend of a later generation", udp(), OWNER, Reason.UDP_NEW, with_flow(generation=6), after=ENTERED
-    ),
-    drops(
-        "next datagram, backend down, nobody else up", udp(), Reason.NO_BACKEND,
-        Before(backends={OLD: backends(DOWN, number=OLD)[OLD]}, flow=kept()),
     ),
 ]  # fmt: skip
 

@@ -12,12 +12,22 @@ from lbctl.core.model import Protocol
 from lbctl.core.tables import reference
 from lbctl.dataplane.flows import FLOW_MAPS
 from lbctl.dataplane.layout import FlowState, Reason
-from tests.packets import rows_errors, rows_fragments, rows_icmp, rows_link, rows_refused, rows_tcp, rows_udp
+from tests.packets import (
+    rows_errors,
+    rows_fragments,
+    rows_icmp,
+    rows_link,
+    rows_nobody,
+    rows_refused,
+    rows_states,
+    rows_tcp,
+    rows_udp,
+)
 from tests.packets.cases import USUAL, Case, Entry, Verdict
 from tests.packets.frames import CLIENT, CLIENT_PORT, COLLIDING, DICOM, SYSLOG, addressed_to, ping, tcp
 from tests.packets.rig import OWN_MAC, VIP, Rig, backend_mac
 
-ROOMS = (rows_link, rows_icmp, rows_tcp, rows_udp, rows_fragments, rows_errors, rows_refused)
+ROOMS = (rows_link, rows_icmp, rows_tcp, rows_udp, rows_fragments, rows_errors, rows_refused, rows_states, rows_nobody)
 CASES: list[Case] = [case for room in ROOMS for case in room.ROWS]
 TO_VIP = [case for case in CASES if case.frame[12:14] == b"\x08\x00" and case.frame[30:34] == VIP.packed]
 
@@ -30,8 +40,8 @@ def usual_key(protocol: Protocol) -> tuple[int, int, int, int, int]:
 
 def put_flow(rig: Rig, flow: Entry) -> None:
     """The flow that a case begins with, a moment old."""
-    last_seen = rig.dataplane.jiffies() - 10 & 0xFFFFFFFF
-    value = (reference(flow.backend, flow.generation), last_seen, 1, flow.state, 0, 0)
+    last_seen = rig.clock.jiffies() - 10 & 0xFFFFFFFF
+    value = (reference(flow.backend, flow.generation), last_seen, 1, flow.state, 0, 0, 0, 0)
     rig.flows[FLOW_MAPS[flow.protocol]].set(usual_key(flow.protocol), value)
 
 
@@ -53,7 +63,7 @@ def expected_flows(case: Case) -> dict[str, Entry]:
 
 def given_state(rig: Rig, case: Case) -> None:
     rig.hold(case.before.tables)
-    rig.set_tokens(case.before.tokens)
+    rig.set_tokens(case.before.tokens, handshakes=case.before.handshakes)
     if case.before.flow is not None:
         put_flow(rig, case.before.flow)
     for frame in case.before.earlier:
@@ -86,7 +96,7 @@ def test_packet_to_a_foreign_address_with_the_vips_filter_bit_passes_unaltered(r
 
 
 def test_table_has_a_row_for_every_reason() -> None:
-    assert {case.reason for case in CASES} == set(Reason) - {Reason.RESET, Reason.DEAD}  # those are in test_resets.py
+    assert {case.reason for case in CASES} == set(Reason)
 
 
 def test_table_rows_have_names_of_their_own() -> None:

@@ -14,7 +14,8 @@ from lbctl.dataplane.layout import MAPS, Reason
 from lbctl.dataplane.objectfile import ObjectFile
 from tests.packets.cases import USUAL, Verdict, all_slots, backends
 from tests.packets.frames import forwarded, tcp, udp
-from tests.packets.rig import Rig, rig_of, tables
+from tests.packets.refusals import answer_to
+from tests.packets.rig import Rig, backend_mac, backend_row, rig_of, tables
 
 
 def first_ack_after(rig: Rig, *, backend: int) -> tuple[Reason, bytes]:
@@ -38,7 +39,7 @@ def test_handshake_across_a_reweighting_stays_with_the_backend_of_its_syn(rig: R
 
 @pytest.mark.parametrize(
     ("state", "goes_to"),
-    [(BackendState.UP, 1), (BackendState.DRAINING, 2), (BackendState.DOWN, 2), (BackendState.ABSENT, 2)],
+    [(state, 1 if state is BackendState.UP else 2) for state in BackendState],
 )
 def test_repeated_syn_stays_with_its_backend_while_that_is_up(rig: Rig, state: BackendState, goes_to: int) -> None:
     rig.hold(tables(backends(), all_slots(1)))
@@ -49,25 +50,47 @@ def test_repeated_syn_stays_with_its_backend_while_that_is_up(rig: Rig, state: B
     assert rig.run(tcp("A")).data == forwarded(tcp("A"), goes_to)
 
 
-@pytest.mark.parametrize(
-    ("state", "goes_to", "reason"),
-    [
-        (BackendState.UP, 1, Reason.FIRST_ACK),
-        (BackendState.DRAINING, 1, Reason.FIRST_ACK),
-        (BackendState.DOWN, 1, Reason.FIRST_ACK),
-        (BackendState.ABSENT, 2, Reason.PICKED_UP),
-    ],
-)
-def test_handshake_whose_backend_changed_state_ends_where_it_can(
-    rig: Rig, state: BackendState, goes_to: int, reason: Reason
-) -> None:
+GOES_ON = (BackendState.UP, BackendState.DRAINING, BackendState.DOWN)
+CUT = (BackendState.DEAD, BackendState.HALTED)
+
+
+def after_a_syn_to(rig: Rig, state: BackendState) -> None:
+    """A SYN went to backend 1, which is in another state by now; all slots are 2's."""
     rig.hold(tables(backends(), all_slots(1)))
     rig.run(tcp("S"))
     rig.hold(tables(backends(state, number=1), all_slots(2)))
 
-    outcome, found = rig.run_for_reason(tcp("A"))
 
-    assert (found.name, outcome.data) == (reason.name, forwarded(tcp("A"), goes_to))
+@pytest.mark.parametrize(
+    ("state", "flags", "reason", "goes_to"),
+    [
+        *((state, flags, Reason.FIRST_ACK, 1) for state in GOES_ON for flags in ("A", "PA", "FA")),
+        *((state, "R", Reason.UNTRACKED, 1) for state in GOES_ON),
+        *((state, flags, Reason.RESET, 0) for state in CUT for flags in ("A", "PA", "FA")),
+        (BackendState.DEAD, "R", Reason.DEAD, 0),
+        (BackendState.HALTED, "R", Reason.UNTRACKED, 1),
+        (BackendState.ABSENT, "A", Reason.PICKED_UP, 2),
+        (BackendState.ABSENT, "R", Reason.UNTRACKED, 2),
+    ],
+)
+def test_handshake_whose_backend_changed_state_ends_where_it_can(
+    rig: Rig, state: BackendState, flags: str, reason: Reason, goes_to: int
+) -> None:
+    after_a_syn_to(rig, state)
+    frame = tcp(flags, ack=9)
+
+    outcome, found = rig.run_for_reason(frame)
+
+    answer = answer_to(frame) if reason is Reason.RESET else frame
+    assert (found.name, outcome.data) == (reason.name, forwarded(frame, goes_to) if goes_to else answer)
+
+
+def test_handshake_ended_by_a_halt_leaves_no_flow(rig: Rig) -> None:
+    after_a_syn_to(rig, BackendState.HALTED)
+    rig.run(tcp("A"))
+
+    assert rig.flow_backends() == {}
+    assert rig.run_for_reason(tcp("S"))[0].data == forwarded(tcp("S"), 2)
 
 
 def test_handshake_whose_backends_id_went_to_another_server_does_not_follow_it(rig: Rig) -> None:
@@ -132,6 +155,35 @@ def test_full_flow_table_forwards_everything_and_says_so(small_rig: Rig, protoco
     reasons = small_rig.reasons()
     assert (reasons[entered], reasons["untracked"]) == (ROOM, 4 * ROOM)
     assert small_rig.flow_backends().total() == ROOM
+
+
+def test_full_flow_table_leaves_a_connection_with_the_backend_of_its_syn(small_rig: Rig) -> None:
+    """Whether its slot went to somebody else meanwhile, or never was its backend's: it spilled over, or it was assigned."""
+    small_rig.hold(tables(backends(), all_slots(1)))
+    for port in range(50_000, 50_000 + ROOM):
+        small_rig.run(tcp(client_port=port))
+    small_rig.run(tcp("S"))
+    small_rig.hold(tables(backends(), all_slots(2)))
+
+    sent = [small_rig.run_for_reason(tcp(flags)) for flags in ("A", "PA", "FA")]
+
+    assert [reason for _, reason in sent] == [Reason.UNTRACKED] * 3
+    assert {outcome.data[:6] for outcome, _ in sent} == {backend_mac(1)}
+    assert small_rig.live(1) == ROOM
+
+
+def test_full_flow_table_makes_no_connection_be_refused_for_a_limit(small_rig: Rig) -> None:
+    """One that has no flow is counted by nobody, so it is not to be cut by what others make the count."""
+    small_rig.hold(tables({1: backend_row(1, limit=ROOM)}))
+    small_rig.run(tcp("S"))
+    for port in range(50_000, 50_000 + ROOM):
+        small_rig.run(tcp(client_port=port))
+    assert (small_rig.live(1), small_rig.flow_backends().total()) == (ROOM, ROOM)
+
+    sent = [small_rig.run_for_reason(tcp(flags)) for flags in ("A", "PA", "PA")]
+
+    assert [(reason, outcome.data[:6]) for outcome, reason in sent] == [(Reason.UNTRACKED, backend_mac(1))] * 3
+    assert small_rig.live(1) == ROOM
 
 
 def test_full_flow_table_still_lets_a_flow_change_its_backend(small_rig: Rig) -> None:

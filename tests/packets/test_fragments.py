@@ -35,6 +35,8 @@ def test_fragments_follow_their_first_across_a_reweighting(rig: Rig) -> None:
         (BackendState.UP, Reason.FRAGMENT),
         (BackendState.DRAINING, Reason.FRAGMENT),
         (BackendState.DOWN, Reason.FRAGMENT),
+        (BackendState.DEAD, Reason.FRAGMENT),
+        (BackendState.HALTED, Reason.FRAGMENT),
         (BackendState.ABSENT, Reason.LOST_FRAGMENT),
     ],
 )

@@ -11,12 +11,12 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.l2 import Ether
 
+from lbctl.core.tables import BackendState
 from lbctl.dataplane.layout import Reason
 from tests.packets.cases import USUAL, Verdict
 from tests.packets.frames import CLIENT, IP_OPTIONS, TCP_OPTIONS, UNSERVED, padded, tcp, udp
-from tests.packets.oracle import ANSWERS
 from tests.packets.refusals import RESET_BYTES, UNREACHABLE_BYTES, answer_to
-from tests.packets.rig import BUDGET, Rig
+from tests.packets.rig import BUDGET, FOR_ANSWERS, FOR_RESETS, HANDSHAKES, Rig, backend_row, tables
 
 TICKS_A_TOKEN = 1_000
 """A clock slow enough for a test to know how many tokens came back."""
@@ -129,7 +129,7 @@ def test_refusals_of_less_than_a_token_s_time_are_not_lost(rig: Rig) -> None:
     rig.set_tokens(0, hz=SLOW_HZ, idle_ticks=TICKS_A_TOKEN // 2)
     assert refused(rig, 20) == {"no_service": 20}
 
-    rig.age_tokens(ANSWERS, ticks=TICKS_A_TOKEN // 2)
+    rig.age_tokens(FOR_ANSWERS, ticks=TICKS_A_TOKEN // 2)
 
     assert refused(rig, 5) == {"wrong_port": 1, "no_service": 4}
 
@@ -181,3 +181,58 @@ def test_budget_of_a_service_is_its_own(rig: Rig) -> None:
     assert rig.run_for_reason(tcp("A", 11_112, client_port=65_000))[1] is Reason.PICKED_UP
     assert rig.run_for_reason(udp(client_port=65_000))[1] is Reason.UDP_NEW
     assert rig.run_for_reason(tcp("S", UNSERVED))[1] is Reason.WRONG_PORT
+
+
+# Handshakes ----------------------------------------------------------------------------------------------------------
+
+
+def test_handshakes_beyond_the_budget_go_to_their_backend_and_are_entered_in_time(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+    rig.set_tokens(handshakes=2)
+    sent = {
+        port: [rig.run_for_reason(tcp(flags, client_port=port)) for flags in ("S", "A", "PA")] for port in (1, 2, 3)
+    }
+    rig.set_tokens(handshakes=1)
+
+    late, reason = rig.run_for_reason(tcp("PA", client_port=3))
+
+    assert [reason for _, reason in sent[2]] == [Reason.SYN, Reason.FIRST_ACK, Reason.ESTABLISHED]
+    assert [reason for _, reason in sent[3]] == [Reason.SYN, Reason.OVER_BUDGET, Reason.OVER_BUDGET]
+    assert len({outcome.data[:6] for outcome, _ in sent[3]} | {late.data[:6]}) == 1
+    assert reason is Reason.FIRST_ACK
+
+
+def test_handshakes_budget_is_what_a_second_brings_and_apart_from_the_one_for_mid_stream(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+    rig.set_tokens(0, handshakes=0, hz=SLOW_HZ, idle_ticks=TICKS_A_TOKEN)
+    brought = HANDSHAKES // BUDGET
+
+    for port in range(1, brought + 3):
+        rig.run(tcp("S", client_port=port))
+    reasons = [rig.run_for_reason(tcp("A", client_port=port))[1] for port in range(1, brought + 3)]
+
+    assert reasons == [Reason.FIRST_ACK] * brought + [Reason.OVER_BUDGET] * 2
+    assert [rig.run_for_reason(tcp("A", client_port=60_000 + n))[1] for n in range(2)] == [
+        Reason.PICKED_UP, Reason.OVER_BUDGET,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spent", "frame", "reason"),
+    [
+        (FOR_ANSWERS, tcp("S", UNSERVED), Reason.NO_SERVICE),
+        (FOR_ANSWERS, tcp("A", ack=9), Reason.RESET),
+        (FOR_RESETS, tcp("A", ack=9), Reason.DEAD),
+        (FOR_RESETS, tcp("S", UNSERVED), Reason.WRONG_PORT),
+        (FOR_RESETS, tcp("S", 11_112), Reason.TURNED_AWAY),
+        (FOR_ANSWERS, tcp("S", 11_112), Reason.EMPTY),
+    ],
+)
+def test_resets_and_refusals_have_budgets_of_their_own(rig: Rig, spent: int, frame: bytes, reason: Reason) -> None:
+    """A port scan must not use up what tells the clients of a dead server."""
+    rig.hold(USUAL.tables)
+    rig.run(tcp("A"))
+    rig.hold(tables({number: backend_row(number, state=BackendState.DEAD) for number in (1, 2, 3)}))
+    rig.spend_tokens(spent)
+
+    assert rig.run_for_reason(frame)[1] is reason

@@ -33,7 +33,7 @@ def put_flow(
 ) -> None:
     keys, flows = np.zeros(1, FLOW_KEY4), np.zeros(1, FLOW)
     keys[0] = (int(CLIENT), int(VIP), client_port, DICOM, 0)
-    flows[0] = (reference(backend, 7), rig.dataplane.jiffies(), 1, state, 0, acked)
+    flows[0] = (reference(backend, 7), rig.clock.jiffies(), 1, state, 0, acked, 0, 0)
     rig.flows["lb_flows_tcp4"].set_all(keys, flows)
 
 
@@ -78,9 +78,9 @@ def test_packet_to_a_dead_backend_beyond_the_budget_is_dropped_as_dead(dead: Rig
 
 def test_syn_from_the_port_of_a_dead_connection_chooses_anew(dead: Rig) -> None:
     outcome, reason = dead.run_for_reason(tcp("S"))
-    assert (outcome.data, reason) == (forwarded(tcp("S"), HEIR), Reason.REUSED_PORT)
+    assert (outcome.data, reason) == (forwarded(tcp("S"), HEIR), Reason.SYN)
     outcome, reason = dead.run_for_reason(segment())
-    assert (outcome.data, reason) == (forwarded(segment(), HEIR), Reason.ESTABLISHED)
+    assert (outcome.data, reason) == (forwarded(segment(), HEIR), Reason.FIRST_ACK)
 
 
 def test_datagrams_to_a_dead_backend_move_on(rig: Rig) -> None:
@@ -107,10 +107,10 @@ def test_backend_that_returns_gets_new_connections_also_from_the_same_port(dead:
     assert flow_states(dead) == {CLIENT_PORT: FlowState.OPEN}
 
 
-def test_give_up_returns_the_open_flows_of_that_backend_and_marks_them(rig: Rig) -> None:
+def test_give_up_returns_the_flows_of_that_backend_that_are_not_reset_and_marks_them(rig: Rig) -> None:
     rig.hold(tables_with(BackendState.UP))
     put_flow(rig, client_port=1)
-    rig.run(segment(client_port=1, ack=ACKNOWLEDGED))
+    rig.run(segment(client_port=1, ack=ACKNOWLEDGED, data=b"four"))
     put_flow(rig, client_port=2, acked=0xFFFFFFFF)
     put_flow(rig, client_port=3, backend=HEIR)
     put_flow(rig, client_port=4, state=FlowState.CLOSING)
@@ -120,13 +120,16 @@ def test_give_up_returns_the_open_flows_of_that_backend_and_marks_them(rig: Rig)
 
     found = rig.dataplane.give_up([reference(DEAD, 7)])
 
-    expected = {1: ACKNOWLEDGED, 2: 0xFFFFFFFF}
+    expected = {1: (ACKNOWLEDGED, 81, True), 2: (0xFFFFFFFF, 0, True), 4: (1, 0, False)}
     assert sorted(found, key=lambda waiting: waiting.client_port) == [
-        Waiting(client=CLIENT, client_port=port, vip=VIP, vip_port=DICOM, acked=acked)
-        for port, acked in expected.items()
-    ]
+        Waiting(
+            backend=reference(DEAD, 7), client=CLIENT, client_port=port, vip=VIP, vip_port=DICOM, acked=acked, next=next_,
+            was_open=was_open,
+        )
+        for port, (acked, next_, was_open) in expected.items()
+    ]  # fmt: skip
     assert flow_states(rig) == {
-        1: FlowState.RESET, 2: FlowState.RESET, 3: FlowState.OPEN, 4: FlowState.CLOSING, 5: FlowState.RESET,
+        1: FlowState.RESET, 2: FlowState.RESET, 3: FlowState.OPEN, 4: FlowState.RESET, 5: FlowState.RESET,
     }  # fmt: skip
     assert rig.dataplane.give_up([reference(DEAD, 7)]) == []
 

@@ -11,7 +11,8 @@ from random import Random
 import numpy as np
 from scapy.layers.inet import ICMP, IP, TCP
 
-from lbctl.core.tables import NOBODY, BackendRow, BackendState, Tables
+from lbctl.core.model import OnEmpty
+from lbctl.core.tables import NOBODY, BackendRow, BackendState, Members, Tables
 from tests.packets.frames import (
     CLIENT_MAC,
     COLLIDING,
@@ -28,13 +29,15 @@ from tests.packets.frames import (
     ping,
     udp,
 )
-from tests.packets.rig import LOOPBACK, OWN_MAC, SIZE, VIP, backend_mac, backend_row, tables
+from tests.packets.rig import LOOPBACK, OWN_MAC, SIZE, VIP, backend_mac, backend_row, tables, up_in
 from tests.packets.wire import ACK, FIN, RST, SYN
 
 CLIENTS = [IPv4Address(f"10.0.{i}.{i + 1}") for i in range(6)]
 PORTS = [1024, 40_000, 40_001, 65_535]
 FLAGS = [SYN, SYN, SYN, ACK, ACK, ACK, ACK | 0x08, ACK | FIN, RST, RST | ACK, 0, SYN | ACK, SYN | FIN, FIN | 0x28]
-STATES = [BackendState.UP] * 5 + [BackendState.DRAINING, BackendState.DOWN, BackendState.ABSENT]
+STATES = [BackendState.UP] * 8 + [state for state in BackendState if state is not BackendState.UP]
+LIMITS = [(0, 0)] * 3 + [(1, 0), (2, 1), (3, 0), (4, 2), (6, 5)]
+"""A backend's limit, and where it resumes: few enough for the few clients to meet them."""
 GENERATIONS = [7, 7, 7, 8, 7 + 256]
 
 
@@ -63,7 +66,8 @@ def random_frame(random: Random) -> bytes:
         ports = struct.pack(">HH", random.choice(PORTS), _service(kind == "tcp", random))
         frame = patched(frame, _transport(frame), ports)
     if kind == "tcp":
-        numbers = random.randbytes(8)
+        near = struct.pack(">I", (random.choice((0, 1 << 31, 0xFFFFFF00)) + random.randrange(3_000)) & 0xFFFFFFFF)
+        numbers = random.choice((near, near, random.randbytes(4))) + random.randbytes(4)
         frame = patched(frame, _transport(frame) + 4, numbers)
         frame = patched(frame, _transport(frame) + 13, bytes((random.choice(FLAGS),)))
     if random.random() < 0.25:
@@ -111,16 +115,31 @@ def broken(frame: bytes, random: Random) -> bytes:
 
 
 def random_tables(random: Random) -> Tables:
-    """Three backends in any state; slots that are as they should be, and now and then as they should not."""
+    """Three backends in any state; slots and members that are as they should be, and now and then as they should not."""
     rows = {number: _random_row(number, random) for number in (1, 2, 3)}
     rows = {number: row for number, row in rows.items() if row.state is not BackendState.ABSENT}
-    up = [i | row.generation << 16 for i, row in rows.items() if row.state is BackendState.UP]
+    up = list(up_in(rows))
     odd = [NOBODY, 1 | 6 << 16, 2 | 7 << 16, 3 | 8 << 16]
     owners = (up or [NOBODY]) if random.random() < 0.8 else up + odd
     slots = np.array([random.choice(owners) for _ in range(SIZE)], np.uint32)
-    return replace(tables(rows, slots), vips={VIP: LOOPBACK, FAR_VIP: LOOPBACK + 1})
+    usual = tables(rows, slots, on_empty=random.choice(list(OnEmpty)), is_private=random.random() < 0.3)
+    return replace(
+        usual,
+        vips={VIP: LOOPBACK, FAR_VIP: LOOPBACK + 1},
+        members={1: _random_members(owners, random)},
+        drops_wrong_ports=random.random() < 0.2,
+    )
+
+
+def _random_members(refs: list[int], random: Random) -> Members:
+    """Any of them, some for the fallback; now and then more than are asked."""
+    chosen = random.sample(refs, random.randint(0, len(refs))) * random.choice((1, 1, 1, 30))
+    own = random.randint(0, len(chosen))
+    return Members(own=tuple(chosen[:own]), fallbacks=tuple(chosen[own:]))
 
 
 def _random_row(number: int, random: Random) -> BackendRow:
-    row = backend_row(number, state=random.choice(STATES), mac=b"" if random.random() < 0.08 else None)
+    limit, resume = random.choice(LIMITS)
+    mac = b"" if random.random() < 0.08 else None
+    row = backend_row(number, state=random.choice(STATES), mac=mac, limit=limit, resume=resume)
     return replace(row, generation=random.choice(GENERATIONS))

@@ -1,5 +1,7 @@
-"""The demonstration: real archives behind one virtual address. Run it with ``make demo``.
+"""The demonstrations: what lbctl promises, shown by real servers and clients in a network of namespaces.
 
-`stage` sets the scene, `acts` lists what is shown, `transfers` and `disturbances` show it, `ledger` keeps what was expected
-and measured, `display` shows it live and `report` at the end; `play` runs the whole.
+`images` (``make demo``) shows real archives behind one virtual address, `life` (``make demo-life``) the life of a connection.
+Each has a `stage` that sets its scene and `acts` that are shown on it. What they share: `programme` says what a demonstration
+consists of, `scene` what every stage has, `ledger` keeps what was expected and measured, `display` shows it live and `report`
+at the end; `play` runs the whole.
 """

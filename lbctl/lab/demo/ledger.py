@@ -1,10 +1,11 @@
-"""What the demonstration expected and what it measured, phase by phase."""
+"""What a demonstration expected and what it measured, phase by phase."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lbctl.lab.capture import Direction, Kind, Tally, Traffic
@@ -20,9 +21,23 @@ class Expectation:
     seen: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """A table, or lines of text, that an act has produced and that speaks for itself."""
+
+    title: str
+    headings: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of_text(cls, title: str, text: str) -> Exhibit:
+        """What a command has printed."""
+        return cls(title=title, rows=tuple((line.rstrip(),) for line in text.rstrip().splitlines()))
+
+
 @dataclass(slots=True, kw_only=True)
 class Phase:
-    """One act of the demonstration. ``connections`` counts new ones by archive; byte counts are the clients' own."""
+    """One act of a demonstration. ``connections`` counts new ones by backend; byte counts are the clients' own."""
 
     name: str
     title: str
@@ -41,6 +56,9 @@ class Phase:
     retrieved_bytes: int = 0
     so_far: Callable[[], Traffic]
     """What has passed the director's NIC since the act began."""
+    fates: Counter[str] = field(default_factory=Counter)
+    """What became of connections, where that is what an act is about."""
+    exhibits: list[Exhibit] = field(default_factory=list)
     traffic: Traffic | None = None
     """The same, when it was over."""
     expectations: list[Expectation] = field(default_factory=list)
@@ -82,11 +100,13 @@ class Phase:
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """Everything that one run of the demonstration wrote down."""
+    """Everything that one run of a demonstration wrote down."""
 
     began_s: float = field(default_factory=time.monotonic)
     set_up_s: float | None = None
     phases: list[Phase] = field(default_factory=list)
+    pools: tuple[str, ...] = ()
+    """Whose backends are shown."""
     backends: list[dict[str, Any]] = field(default_factory=list)
     """The last ``lbctl status`` rows, for the display."""
     log_tail: str = ""
@@ -108,7 +128,7 @@ class Ledger:
         return sum(phase.elapsed_s or 0 for phase in self.phases)
 
     def as_json(self) -> dict[str, Any]:
-        """The figures, for ``build/demo.json``. Bytes at the NIC include the Ethernet header."""
+        """The figures, for a file under ``build/``. Bytes at the NIC include the Ethernet header."""
         return {
             "passed": self.has_passed,
             "set_up_s": self.set_up_s,
@@ -126,6 +146,8 @@ def _phase_as_json(phase: Phase) -> dict[str, Any]:
         "connections": phase.connections,
         "stored_bytes": phase.stored_bytes,
         "retrieved_bytes": phase.retrieved_bytes,
+        "fates": dict(phase.fates),
+        "exhibits": [asdict(exhibit) for exhibit in phase.exhibits],
         "director_nic": _traffic_as_json(phase.traffic) if phase.traffic else None,
         "expectations": [
             {"text": item.text, "met": item.met, "expected": item.expected, "seen": item.seen}

@@ -1,11 +1,12 @@
-"""A status in which everything occurs that can: all conditions, a removed backend, alarms, a refused service and file."""
+"""A status in which everything occurs that can: all conditions, all manners of pools, alarms, a refused service and file."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Interface
 
-from lbctl.core.standing import Condition
 from lbctl.daemon.models import (
+    Assignment,
+    Assignments,
     BackendStatus,
     DaemonStatus,
     Flows,
@@ -21,14 +22,17 @@ from lbctl.daemon.models import (
 
 VIP = IPv4Address("192.0.2.100")
 REASONS = {
-    Condition.UP: "port 104 accepts connections",
-    Condition.BUSY: "association rejected: local limit exceeded (02/03/02)",
-    Condition.MISCONFIGURED: "association rejected: called AE title not recognised; set called_ae",
-    Condition.DRAINING: "drained by an operator",
-    Condition.REMOVED: "no longer in the file; its connections go on until they end",
-    Condition.UNKNOWN: "not probed yet",
-    Condition.UNRESOLVED: "192.0.2.16 does not answer ARP (its entry is failed)",
-    Condition.DOWN: "VIP not accepted: 192.0.2.17:104 answers at the real address, but not for 192.0.2.100; "
+    "up": "port 104 accepts connections",
+    "busy": "association rejected: local limit exceeded (02/03/02)",
+    "full": "10 of 10 connections; takes new ones again at 8",
+    "misconfigured": "association rejected: called AE title not recognised; set called_ae",
+    "draining": "drained by an operator",
+    "halted": "halted by an operator",
+    "standby": "port 104 accepts connections; feed1 is active",
+    "removed": "no longer in the file; its connections go on until they end",
+    "unknown": "not probed yet",
+    "unresolved": "192.0.2.18 does not answer ARP (its entry is failed)",
+    "down": "VIP not accepted: 192.0.2.19:104 answers at the real address, but not for 192.0.2.100; "
     "put 192.0.2.100 on the backend's loopback",
 }
 COUNTS = {
@@ -36,6 +40,7 @@ COUNTS = {
     "over_budget": ReasonCount(packets=900, bytes=36_000, recent_packets=900),
     "arp_reply": ReasonCount(packets=12, bytes=0, recent_packets=1),
     "wrong_port": ReasonCount(packets=4, bytes=240, recent_packets=4),
+    "turned_away": ReasonCount(packets=2, bytes=120, recent_packets=2),
     "loop_backend": ReasonCount(packets=31, bytes=1860, recent_packets=12),
     "unresolved": ReasonCount(packets=1, bytes=60, recent_packets=1),
     "lost_fragment": ReasonCount(packets=3, bytes=4500, recent_packets=3),
@@ -44,16 +49,16 @@ COUNTS = {
 }
 
 
-def backend(condition: Condition, number: int, **changes: object) -> BackendStatus:
-    """A backend in that condition; ``number`` makes its name, address and counters."""
-    takes_new = condition in (Condition.UP, Condition.BUSY, Condition.MISCONFIGURED)
+def backend(state: str, number: int, **changes: object) -> BackendStatus:
+    """A backend in that state; ``number`` makes its name, address and counters."""
+    takes_new = state in ("up", "busy", "misconfigured")
     fields = {
         "name": f"pacs{number}",
         "address": IPv4Address(f"192.0.2.{10 + number}"),
-        "mac": None if condition is Condition.UNKNOWN else f"02:00:c0:00:02:{10 + number:02x}",
-        "state": condition.value,
-        "reason": REASONS[condition],
-        "since_s": 3.7 * 7**number,
+        "mac": None if state == "unknown" else f"02:00:c0:00:02:{10 + number:02x}",
+        "state": state,
+        "reason": REASONS[state],
+        "since_s": 3.7 * 5**number,
         "probe_latency_s": 0.0012 if takes_new else None,
         "weight": 100,
         "effective_weight": 100.0 if takes_new else 0.0,
@@ -61,6 +66,9 @@ def backend(condition: Condition, number: int, **changes: object) -> BackendStat
         "capacity_percent": 100,
         "agent": None,
         "flows": 4 * number,
+        "connections": 3 * number,
+        "connection_limit": None,
+        "resume_at": None,
         "new_connections": 1234 * number,
         "packets": 987_654 * number,
         "bytes": 1_234_567_890 * number,
@@ -68,6 +76,53 @@ def backend(condition: Condition, number: int, **changes: object) -> BackendStat
         "returned_recently": 0,
     }
     return BackendStatus.model_validate(fields | changes)
+
+
+def pool(name: str, kind: str, *backends: BackendStatus, **changes: object) -> PoolStatus:
+    """A pool that shares its connections by weight."""
+    fields = {
+        "name": name,
+        "kind": kind,
+        "policy": "balance",
+        "active": None,
+        "storage": None,
+        "assigned_sources": None,
+        "fallback": None,
+        "on_empty": "reset",
+        "backends": backends,
+    }
+    return PoolStatus.model_validate(fields | changes)
+
+
+def archives() -> PoolStatus:
+    """Most of the states, in a pool with private storage and a limit on one backend."""
+    return pool(
+        "archives",
+        "archive",
+        backend("up", 1, agent="agent: up", connections=7, connection_limit=10, resume_at=8),
+        backend("busy", 2, agent="25 %", effective_weight=25.0, share=0.1111),
+        backend("full", 3, connections=10, connection_limit=10, resume_at=8),
+        backend("misconfigured", 4),
+        backend("draining", 5, agent="agent silent"),
+        backend("halted", 6, connections=0),
+        backend("unknown", 7),
+        backend("unresolved", 8),
+        backend("down", 9, returned=31, returned_recently=12),
+        storage="private",
+        assigned_sources=40,
+    )
+
+
+def pools() -> tuple[PoolStatus, ...]:
+    """One of each manner: private storage, fail-over, one that lives on its fallback, and that fallback."""
+    active = backend("up", 1, name="feed1", share=1.0)
+    standby = backend("standby", 2, name="feed2", connections=0)
+    return (
+        archives(),
+        pool("feeds", "hl7", active, standby, policy="failover", active="feed1"),
+        pool("portal", "web", backend("halted", 1, name="web1"), fallback="spare", on_empty="drop"),
+        pool("spare", "web", backend("up", 2, name="page1", share=1.0)),
+    )
 
 
 def service(name: str, **changes: object) -> ServiceStatus:
@@ -90,15 +145,6 @@ def service(name: str, **changes: object) -> ServiceStatus:
 
 def status(**changes: object) -> Status:
     """The whole of it."""
-    in_pool = (
-        backend(Condition.UP, 1, agent="agent: up"),
-        backend(Condition.BUSY, 2, agent="25 %", effective_weight=25.0, share=0.1111),
-        backend(Condition.MISCONFIGURED, 3),
-        backend(Condition.DRAINING, 4, agent="agent silent"),
-        backend(Condition.UNKNOWN, 5),
-        backend(Condition.UNRESOLVED, 6),
-        backend(Condition.DOWN, 7, returned=31, returned_recently=12),
-    )
     interface = {"name": "eth0", "address": IPv4Interface("192.0.2.10/24"), "mac": "02:00:c0:00:02:0a"}
     refused = service(
         "worklist",
@@ -132,8 +178,8 @@ def status(**changes: object) -> Status:
             ),
         ),
         "services": (service("pacs"), refused),
-        "pools": (PoolStatus(name="archives", kind="archive", backends=in_pool),),
-        "removed": (backend(Condition.REMOVED, 8, name="archives/pacs8", since_s=None, weight=0),),
+        "pools": pools(),
+        "removed": (backend("removed", 10, name="archives/pacs10", since_s=None, weight=0),),
         "removed_vips": (IPv4Address("192.0.2.109"),),
         "flow_table": FlowTableStatus(live=1234, capacity=196608, fullest=0.95, age_s=3.2),
         "memory": MemoryStatus(daemon_anonymous=53_600_000, bpf_maps=38_900_000),
@@ -153,10 +199,22 @@ def flows() -> Flows:
             common
             | {
                 "client": IPv4Address("192.0.2.202"),
-                "backend": "archives/pacs8 (removed)",
+                "backend": "archives/pacs10 (removed)",
                 "idle_s": 4000.0,
                 "state": "closing",
             }
         ),
     )
     return Flows(flows=rows, truncated=True)
+
+
+def assignments(of: str | None = None) -> Assignments:
+    """Three sources of two pools, or those of one pool; not in order."""
+    rows = (("images", "192.0.2.9", "b"), ("archives", "192.0.2.201", "pacs2"), ("archives", "192.0.2.33", "pacs10"))
+    return Assignments(
+        assignments=tuple(
+            Assignment(pool=pool, source=IPv4Address(source), backend=name)
+            for pool, source, name in rows
+            if of in (None, pool)
+        )
+    )

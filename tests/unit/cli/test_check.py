@@ -60,13 +60,29 @@ def test_check_of_a_good_file_says_what_it_means(tmp_path: Path) -> None:
         "services\n"
         "  pacs: 192.0.2.100 tcp 104, 11112 on eth0 -> archives, idle limit 1h\n"
         "pools\n"
-        "  archives: archive, shared storage, 2 backends, reset on down: transport\n"
+        "  archives: archive, shared storage, balance, 2 backends, reset on down: transport\n"
+        "    new connection, when no backend takes one: reset\n"
         "    pacs1: 192.0.2.11 on eth0, weight 100 (50%); dicom-echo port 104, LBCTL to ANY-SCP, every 5s, timeout 3s, "
         "fall 2, rise 3\n"
         "    pacs2: 192.0.2.12 on eth0, weight 100 (50%); dicom-echo port 104, LBCTL to ANY-SCP, every 5s, timeout 3s, "
         "fall 2, rise 3\n"
+        "director\n"
+        "  flow tables: 131,072 TCP and 65,536 UDP flows, 20 MB of kernel memory\n"
+        "  ports of a VIP that no service has: refused\n"
         f"{path}: good\n"
     )
+
+
+def test_check_of_a_file_with_private_storage_is_good_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "lbctl.yaml"
+    path.write_text(GOOD.replace("storage: shared", "storage: private"))
+    ended = run("check", path)
+    assert ended.code == 0
+    assert ended.err == (
+        "warning: pool archives: storage is private: "
+        "clients assigned to one archive do not see the studies of the others\n"
+    )
+    assert ended.out.endswith(f"{path}: good\n")
 
 
 def test_check_of_several_mistakes_lists_each_with_its_line(tmp_path: Path) -> None:

@@ -11,26 +11,20 @@ from pathlib import Path
 import pytest
 
 from lbctl import __version__
-from lbctl.daemon.models import Flows, Status
+from lbctl.daemon.models import Assignments, Flows
 from tests.unit.cli import samples
+from tests.unit.cli.canned import Canned
 from tests.unit.cli.running import Ended, run, spawn
 from tests.unit.daemon.served import daemon_on_fakes, served
 
-COMMANDS = ("run", "check", "status", "drain", "enable", "flows", "detach", "lab")
-TALKING = (("status",), ("status", "--json"), ("flows",), ("drain", "p/a"), ("enable", "p/a"))
-
-
-class Canned:
-    """A daemon with sample answers."""
-
-    def status(self) -> Status:
-        return samples.status()
-
-    def flows(self, limit: int) -> Flows:
-        return samples.flows()
-
-    async def set_drained(self, label: str, *, drained: bool) -> str:
-        return f"{label} {'drained' if drained else 'enabled'}"
+COMMANDS = ("run", "check", "status", "drain", "halt", "enable", "activate", "assign", "flows", "detach", "lab")
+VERBS = ("drain", "halt", "enable", "activate")
+ASSIGNING = (("list",), ("list", "p"), ("set", "p", "192.0.2.201", "a"), ("remove", "p", "192.0.2.201"))
+TALKING = (
+    *(("status",), ("status", "--json"), ("flows",)),
+    *((verb, "p/a") for verb in VERBS),
+    *(("assign", *arguments) for arguments in ASSIGNING),
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +61,41 @@ def test_help_in_a_process_of_its_own_names_the_version() -> None:
     assert ended == Ended(code=0, out=f"lbctl, version {__version__}\n", err="")
 
 
-@pytest.mark.parametrize("arguments", [("nonsense",), ("status", "--yes"), ("drain",), ("flows", "--limit", "0")])
+@pytest.mark.parametrize("command", ["list", "set", "remove"])
+def test_help_of_each_way_to_assign_says_what_it_does(command: str) -> None:
+    ended = run("assign", command, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"Usage: lbctl assign {command} ")
+    assert command in run("assign", "--help").out
+
+
+def test_help_of_halt_says_plainly_that_it_cuts_connections() -> None:
+    words = " ".join(run("halt", "--help").out.split())
+    assert "every live one is cut (reset) at once" in words
+    assert "Nobody is asked to confirm" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("enabel", "p/a"), "No such command 'enabel'. Did you mean 'enable'?"),
+        (("assgin", "list"), "No such command 'assgin'. Did you mean 'assign'?"),
+        (("nonsense",), "No such command 'nonsense'."),
+    ],
+)
+def test_command_that_does_not_exist_is_told_with_the_nearest(arguments: tuple[str, ...], hint: str) -> None:
+    ended = run(*arguments)
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == f"Error: {hint}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("nonsense",), ("status", "--yes"), ("flows", "--limit", "0")),
+        *(("drain",), ("halt",), ("activate", "p/a", "p/b"), ("assign", "set", "p", "192.0.2.201"), ("assign", "put")),
+    ],
+)
 def test_command_line_that_is_wrong_ends_with_code_two(arguments: tuple[str, ...]) -> None:
     ended = run(*arguments)
     assert (ended.code, ended.out) == (2, "")
@@ -121,7 +149,7 @@ def test_command_with_a_daemon_that_talks_nonsense_points_to_its_log(tmp_path: P
 # Backends -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["drain", "enable"])
+@pytest.mark.parametrize("command", VERBS)
 @pytest.mark.parametrize("label", ["pacs1", "/", "p/", "/a", "", "p/a/b", "p//a"])
 def test_backend_that_is_no_name_is_refused_before_the_daemon_is_asked(
     command: str, label: str, tmp_path: Path
@@ -135,7 +163,7 @@ def test_backend_that_is_no_name_is_refused_before_the_daemon_is_asked(
 
 
 def test_backend_that_does_not_exist_is_told_with_the_nearest(tmp_path: Path) -> None:
-    with served(daemon_on_fakes(tmp_path), tmp_path / "sock") as path:
+    with served(daemon_on_fakes(tmp_path).operator, tmp_path / "sock") as path:
         ended = run("drain", "p/aa", "--socket", path)
         odd = run("drain", "p/b?x=1 #%2f..", "--socket", path)
     assert ended == Ended(code=2, out="", err="error: there is no backend p/aa\n  hint: did you mean p/a?\n")
@@ -145,7 +173,7 @@ def test_backend_that_does_not_exist_is_told_with_the_nearest(tmp_path: Path) ->
 
 
 def test_backend_drained_and_enabled_is_told_in_words(tmp_path: Path) -> None:
-    with served(daemon_on_fakes(tmp_path), tmp_path / "sock") as path:
+    with served(daemon_on_fakes(tmp_path).operator, tmp_path / "sock") as path:
         said = [run(word, "p/a", "--socket", path) for word in ("drain", "drain", "enable", "enable")]
     assert [ended.out for ended in said] == [
         "p/a drained: no new connections, live ones go on; warning: nobody in its pool takes new connections now\n",
@@ -156,23 +184,102 @@ def test_backend_drained_and_enabled_is_told_in_words(tmp_path: Path) -> None:
     assert {(ended.code, ended.err) for ended in said} == {(0, "")}
 
 
+@pytest.mark.parametrize("command", VERBS)
+def test_backend_is_commanded_by_the_verb_that_was_typed(command: str, canned: Path) -> None:
+    assert run(command, "p/a", "--socket", canned) == Ended(code=0, out=f"{command} p/a\n", err="")
+
+
+# Assignments ----------------------------------------------------------------------------------------------------------
+
+
+def test_assignments_are_a_table_in_the_order_of_pools_and_numbers(canned: Path) -> None:
+    ended = run("assign", "list", "--socket", canned)
+    assert [line.rstrip() for line in ended.out.splitlines()] == [
+        "POOL      SOURCE       BACKEND",
+        "archives  192.0.2.33   pacs10",
+        "archives  192.0.2.201  pacs2",
+        "images    192.0.2.9    b",
+    ]
+
+
+def test_assignments_of_one_pool_are_its_own(canned: Path) -> None:
+    ended = run("assign", "list", "images", "--json", "--socket", canned)
+    assert Assignments.model_validate_json(ended.out) == samples.assignments("images")
+
+
+def test_assignments_that_are_none_are_told_in_words(canned: Path) -> None:
+    assert run("assign", "list", "empty", "--socket", canned).out == "no source is assigned in pool empty\n"
+
+
+@pytest.mark.parametrize("pool", ["zzz", "?pool=archives&x=%2f #"])
+def test_assignments_of_a_pool_that_does_not_exist_are_an_error(canned: Path, pool: str) -> None:
+    assert run("assign", "list", pool, "--socket", canned) == Ended(
+        code=2,
+        out="",
+        err=f"error: there is no pool {pool}\n  hint: those with private storage are: archives, empty, images\n",
+    )
+
+
+@pytest.mark.parametrize("backend", ["pacs2", "archives/pacs2"])
+def test_assignment_is_set_by_either_name_of_the_backend(canned: Path, backend: str) -> None:
+    ended = run("assign", "set", "archives", "192.0.2.201", backend, "--socket", canned)
+    assert ended == Ended(code=0, out="assign archives 192.0.2.201 pacs2\n", err="")
+
+
+def test_assignment_is_removed(canned: Path) -> None:
+    ended = run("assign", "remove", "archives", "192.0.2.201", "--socket", canned)
+    assert ended == Ended(code=0, out="unassign archives 192.0.2.201\n", err="")
+
+
+@pytest.mark.parametrize("arguments", [("set", "p", "{}", "a"), ("remove", "p", "{}")], ids=lambda words: words[0])
+@pytest.mark.parametrize("source", ["192.0.2.0/24", "modality7", "2001:db8::1", "192.0.2", "", "3221225985"])
+def test_assignment_of_what_is_no_address_is_refused_before_the_daemon_is_asked(
+    arguments: tuple[str, ...], source: str, tmp_path: Path
+) -> None:
+    words = [word.format(source) for word in arguments]
+    assert run("assign", *words, "--socket", tmp_path / "no daemon here") == Ended(
+        code=2,
+        out="",
+        err=f"error: SOURCE {source!r} is not an IPv4 address\n"
+        "  hint: write one client's address, such as 192.0.2.201; a network's clients are assigned one by one\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("pool", "backend", "said"),
+    [
+        ("", "a", "'' does not name a pool"),
+        ("p/a", "a", "'p/a' does not name a pool"),
+        ("p", "", "'' does not name a backend"),
+        ("p", "p/", "'p/' does not name a backend"),
+        ("p", "a" * 64, f"'{'a' * 64}' does not name a backend"),
+    ],
+)
+def test_assignment_to_what_is_no_name_is_refused_before_the_daemon_is_asked(
+    pool: str, backend: str, said: str, tmp_path: Path
+) -> None:
+    ended = run("assign", "set", pool, "192.0.2.201", backend, "--socket", tmp_path / "no daemon here")
+    assert (ended.code, ended.err.splitlines()[0]) == (2, f"error: {said}")
+    assert "`lbctl status` lists" in ended.err
+
+
 # Flows and detach -----------------------------------------------------------------------------------------------------
 
 
 def test_flows_are_a_table_that_says_when_it_is_not_all(canned: Path) -> None:
     ended = run("flows", "--socket", canned, "--limit", "2")
     assert [line.rstrip() for line in ended.out.splitlines()] == [
-        "PROTO  CLIENT             VIP              BACKEND                   STATE      IDLE",
-        "tcp    192.0.2.201:40000  192.0.2.100:104  archives/pacs1            open      0.4 s",
-        "tcp    192.0.2.202:40000  192.0.2.100:104  archives/pacs8 (removed)  closing  67 min",
+        "PROTO  CLIENT             VIP              BACKEND                    STATE      IDLE",
+        "tcp    192.0.2.201:40000  192.0.2.100:104  archives/pacs1             open      0.4 s",
+        "tcp    192.0.2.202:40000  192.0.2.100:104  archives/pacs10 (removed)  closing  67 min",
         "not all are shown; --limit may be up to 10000",
     ]
 
 
 def test_flows_of_one_backend_are_its_own_even_when_it_was_removed(canned: Path) -> None:
-    told = run("flows", "--socket", canned, "--backend", "archives/pacs8", "--json").out
+    told = run("flows", "--socket", canned, "--backend", "archives/pacs10", "--json").out
     assert [str(flow.client) for flow in Flows.model_validate_json(told).flows] == ["192.0.2.202"]
-    assert run("flows", "--socket", canned, "--backend", "pacs8").code == 2
+    assert run("flows", "--socket", canned, "--backend", "pacs10").code == 2
 
 
 def test_detach_of_pins_that_do_not_exist_says_so_without_asking(tmp_path: Path) -> None:

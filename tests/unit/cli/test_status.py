@@ -14,8 +14,8 @@ from lbctl.cli.status import show
 from lbctl.core.standing import Condition
 from lbctl.daemon.models import Status
 from tests.unit.cli import samples
+from tests.unit.cli.canned import Canned
 from tests.unit.cli.running import run
-from tests.unit.cli.test_commands import Canned
 from tests.unit.daemon.served import served
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,12 +39,14 @@ def test_status_at_any_width_cuts_nothing_and_leaves_out_nothing_that_matters(wi
     words = " ".join(shown.split())
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= width
-    for row in samples.status().pools[0].backends:
-        (line,) = [line for line in shown.splitlines() if line.startswith(row.name)]
+    rows = [row for pool in samples.status().pools for row in pool.backends]
+    for row in rows:
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"{row.name} ")]
         assert str(row.address) in line
         assert row.state in line
         assert f"{row.share:.1%}" in line
-    assert {row.state for row in samples.status().pools[0].backends} == set(Condition) - {Condition.REMOVED}
+        assert f" {row.connections}" in line
+    assert {row.state for row in rows} == set(Condition) - {Condition.REMOVED}
     if width < 160:  # in a column of their own the reasons are broken into pieces
         for reason in samples.REASONS.values():
             assert reason in words
@@ -62,6 +64,7 @@ def test_status_begins_with_what_an_operator_must_see_first() -> None:
         "eth0 runs in generic mode, which is slower: the driver says: Operation not supported",
         "loop_backend, 12 packets in the last minute: a backend sends packets back: the VIP is missing on its loopback",
         "unresolved, 1 packet in the last minute: packets for a backend without a known MAC were dropped",
+        "turned_away, 2 packets in the last minute: new connections were refused, for no backend took them",
         "over_budget, 900 packets in the last minute: connections were picked up in mid-stream faster than allowed: "
         "forwarded, but not remembered (a flood?)",
         "lost_fragment, 3 packets in the last minute: fragments were dropped, for the first one of their datagram had not "
@@ -87,6 +90,40 @@ def test_status_without_trouble_has_no_word_of_it() -> None:
     assert shown.startswith("INTERFACE")
     assert "removed from the file" not in shown
     assert "31 loop_backend" in shown.rpartition("packets:")[2]  # the total stays in the last lines
+
+
+def test_status_of_a_pool_says_how_it_gives_its_connections_away() -> None:
+    assert [line for line in picture(samples.status(), 100).splitlines() if line.startswith(("pool ", "clients "))] == [
+        "pool archives (archive): balance, private storage, 40 sources assigned",
+        "clients assigned to one archive do not see the studies of the others",
+        "pool feeds (hl7): failover, feed1 is active",
+        "pool portal (web): balance, fallback spare takes the new connections, dropped if nobody takes them",
+        "pool spare (web): balance",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "spare", "said"),
+    [
+        ("up", "up", "fallback spare"),
+        ("full", "up", "fallback spare takes the new connections"),
+        ("down", "full", "fallback spare"),
+    ],
+)
+def test_status_of_a_pool_says_whether_its_fallback_is_in_use(own: str, spare: str, said: str) -> None:
+    pools = (
+        samples.pool("portal", "web", samples.backend(own, 1), fallback="spare"),
+        samples.pool("spare", "web", samples.backend(spare, 2)),
+    )
+    assert f"pool portal (web): balance, {said}" in picture(samples.status(pools=pools), 100).splitlines()
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(None, "7"), (10, "7/10")])
+def test_status_of_a_backend_shows_its_connections_beside_their_limit(limit: int | None, shown: str) -> None:
+    one = samples.backend("up", 1, connections=7, connection_limit=limit)
+    picture_of_it = picture(samples.status(pools=(samples.pool("p", "web", one),)), 80)
+    (row,) = [line.split() for line in picture_of_it.splitlines() if line.startswith("pacs1 ")]
+    assert row[row.index("33.3%") + 1] == shown
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,10 @@
-"""Mistakes of services and pools."""
+"""Mistakes of services."""
 
 from __future__ import annotations
 
 from tests.unit.config.rows import Wrong, edited, whole
 
 _PRESET = "    preset: dicom\n"
-_SHARED = "    storage: shared\n"
-_KIND = "    kind: archive\n    storage: shared\n"
-
-_HL7 = """\
-interfaces: {eth0: {address: 192.0.2.10/24}}
-services:
-  feed: {vip: 192.0.2.101, preset: hl7, pool: engine}
-pools:
-  engine:
-    kind: hl7
-    backends:
-      engine1: {address: 192.0.2.21}
-      §engine2: {address: 192.0.2.22}
-"""
 
 _TWO_WIRES = """\
 interfaces:
@@ -141,8 +127,8 @@ ROWS: tuple[Wrong, ...] = (
         "service-policy",
         _PRESET,
         f"{_PRESET}    §policy: failover\n",
-        says=("'policy' is not available yet",),
-        hint="active server only",
+        says=("service pacs", "unknown key 'policy'"),
+        hint="in the pool",
     ),
     edited(
         "service-with-backends",
@@ -150,93 +136,5 @@ ROWS: tuple[Wrong, ...] = (
         f"{_PRESET}    §backends: {{}}\n",
         says=("unknown key 'backends'",),
         hint="'pool: NAME'",
-    ),
-    edited(
-        "pool-unused",
-        "pools:\n",
-        "pools:\n  §spare: {kind: other, backends: {a: {address: 192.0.2.30}}}\n",
-        says=("pool spare", "no service"),
-        hint="pool: spare",
-    ),
-    edited(
-        "pool-empty",
-        "    backends:\n      pacs1: {address: 192.0.2.11}\n      pacs2: {address: 192.0.2.12}\n",
-        "    backends: §{}\n",
-        says=("no backends",),
-        hint="pacs1:",
-    ),
-    edited(
-        "pool-all-weights-zero",
-        "    backends:\n      pacs1: {address: 192.0.2.11}\n      pacs2: {",
-        "    §backends:\n      pacs1: {address: 192.0.2.11, weight: 0}\n      pacs2: {weight: 0, ",
-        says=("every backend has weight 0",),
-        hint="lbctl drain",
-    ),
-    edited(
-        "pool-kind-unknown", "kind: archive", "kind: §pacs", says=("'pacs' is unknown",), hint="archive, workstation"
-    ),
-    edited(
-        "pool-storage-private",
-        "storage: shared",
-        "storage: §private",
-        says=("'private' is not available yet",),
-        hint="of its own",
-    ),
-    edited(
-        "pool-reset-on-down-unknown-word",
-        _SHARED,
-        f"{_SHARED}    reset_on_down: §application\n",
-        says=("reset_on_down", "'application'"),
-        hint="never, transport",
-    ),
-    edited(
-        "pool-storage-missing",
-        f"  archives:\n{_KIND}",
-        "  §archives:\n    kind: archive\n",
-        says=("share their storage",),
-        hint="storage: shared",
-    ),
-    edited(
-        "pool-storage-out-of-place",
-        _KIND,
-        "    kind: workstation\n    storage: §shared\n",
-        says=("archives only",),
-        hint="kind: archive",
-    ),
-    edited(
-        "pool-policy-failover",
-        _KIND,
-        f"{_KIND}    §policy: failover\n",
-        says=("'policy' is not available yet",),
-        hint="active server only",
-    ),
-    whole("pool-hl7-with-two", _HL7, says=("backend engine/engine2", "one backend", "ordered"), hint="failover"),
-    edited(
-        "backend-weight-too-high",
-        "192.0.2.11}",
-        "192.0.2.11, weight: §257}",
-        says=("257 is out of range",),
-        hint="0 to 256",
-    ),
-    edited(
-        "backend-weight-negative",
-        "192.0.2.11}",
-        "192.0.2.11, weight: §-1}",
-        says=("-1 is out of range",),
-        hint="0 to 256",
-    ),
-    edited(
-        "backend-weight-fraction",
-        "192.0.2.11}",
-        "192.0.2.11, weight: §0.5}",
-        says=("0.5 is not a whole number",),
-        hint="0 to 256",
-    ),
-    edited(
-        "backend-weight-boolean",
-        "192.0.2.11}",
-        "192.0.2.11, weight: §true}",
-        says=("true is not a whole number",),
-        hint="0 to 256",
     ),
 )

@@ -26,7 +26,21 @@ BOUNDED = settings(
 
 YAML_CHARACTERS = st.text(alphabet="abk10.:- \n\t{}[],&*!|>'\"#%@`?<~\\/é\x00\x85\ufeff\U0001f3e5", max_size=80)
 KEYS = sorted({key for model in SECTIONS.values() for key in model.model_fields})
-WORDS = ["192.0.2.10/24", "192.0.2.11", "10.0.0.1:104", "::1", "5s", "dicom", "hl7", "archive", "shared", "tcp", "none"]
+WORDS = [
+    "192.0.2.10/24",
+    "192.0.2.11",
+    "10.0.0.1:104",
+    "::1",
+    "5s",
+    "dicom",
+    "hl7",
+    "archive",
+    "shared",
+    "private",
+    "failover",
+    "tcp",
+    "none",
+]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(WORDS + KEYS)
 
 

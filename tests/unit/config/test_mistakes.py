@@ -11,10 +11,26 @@ import pytest
 
 from lbctl.config.loader import load, parse
 from lbctl.config.mistakes import InvalidConfigError, Mistake
-from tests.unit.config import rows_addresses, rows_checks, rows_document, rows_services
+from tests.unit.config import (
+    rows_addresses,
+    rows_checks,
+    rows_director,
+    rows_document,
+    rows_fallback,
+    rows_pools,
+    rows_services,
+)
 from tests.unit.config.rows import GOOD, Wrong
 
-MISTAKES: tuple[Wrong, ...] = (*rows_document.ROWS, *rows_addresses.ROWS, *rows_services.ROWS, *rows_checks.ROWS)
+MISTAKES: tuple[Wrong, ...] = (
+    *rows_document.ROWS,
+    *rows_addresses.ROWS,
+    *rows_services.ROWS,
+    *rows_pools.ROWS,
+    *rows_fallback.ROWS,
+    *rows_checks.ROWS,
+    *rows_director.ROWS,
+)
 
 
 def refusal(text: str) -> InvalidConfigError:
@@ -57,9 +73,7 @@ def test_errors_of_different_mistakes_differ() -> None:
 
 
 def test_file_with_several_mistakes_lists_all_in_the_order_of_the_file() -> None:
-    text = (
-        GOOD.replace("192.0.2.100", "192.0.9.9").replace("preset: dicom", "prset: dicom").replace("shared", "private")
-    )
+    text = GOOD.replace("192.0.2.100", "192.0.9.9").replace("preset: dicom", "prset: dicom").replace("shared", "none")
     text = text.replace("192.0.2.12}", "192.0.2.11, weight: 300}").replace("192.0.2.10/24", "192.0.2.10/24, mode: x")
     text = text.replace("    address: 192.0.2.10/24, mode: x", "    address: 192.0.2.10/24\n    mode: x")
     error = refusal(text)
@@ -82,6 +96,36 @@ def test_mistake_in_an_entry_raises_no_mistakes_that_only_follow_from_it() -> No
     assert [m.subject for m in refusal(GOOD.replace("/24", "/33")).mistakes] == ["interface eth0"]
     assert [m.subject for m in refusal(GOOD.replace("192.0.2.100", "pacs")).mistakes] == ["service pacs"]
     assert [m.subject for m in refusal(GOOD.replace("kind: archive", "kind: x")).mistakes] == ["pool archives"]
+
+
+SPARE = "  spare: {kind: archive, storage: shared, backends: {old: {address: 192.0.2.30}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    kind: archive", "    fallbak: spare\n    kind: archive"),
+        ("    kind: archive", "    fallback: spare\n    kind: archiv"),
+        ("    kind: archive", "    fallback: spare\n    connection_limit: ten\n    kind: archive"),
+    ],
+)
+def test_pool_that_a_mistaken_one_may_fall_back_on_is_not_called_unused(old: str, new: str) -> None:
+    assert [m.subject for m in refusal(GOOD.replace(old, new) + SPARE).mistakes] == ["pool archives"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "polcy: failover\n    failback: manual",
+        "conection_limit: 10\n    resume_at: 8",
+        "fallback: spare\n    bakends: {}",
+    ],
+)
+def test_key_misspelt_raises_no_mistake_about_the_keys_that_need_it(text: str) -> None:
+    (mistake,) = refusal(
+        GOOD.replace("    kind: archive", f"    {text}\n    kind: archive") + SPARE * ("spare" in text)
+    ).mistakes
+    assert "unknown key" in mistake.message
 
 
 def test_more_mistakes_than_anybody_reads_are_counted() -> None:

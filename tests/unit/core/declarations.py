@@ -14,7 +14,7 @@ from lbctl.core.standing import Condition, Standing
 from lbctl.core.tables import BackendState
 from tests.strategies import Dice
 
-LIMITS = Limits(backends=128, services=16, pools=16, slots=1 << 14, interfaces=256)
+LIMITS = Limits(backends=128, services=16, pools=16, slots=1 << 14, interfaces=256, members=8)
 VIP = IPv4Address("192.0.2.100")
 OTHER_VIP = IPv4Address("192.0.2.101")
 NICS = {"eth0": NicFacts(ifindex=2, mac=bytes.fromhex("02000202000a"))}

@@ -11,6 +11,7 @@ import pytest
 from lbctl.core.desired import Limits, NicFacts, desired_tables
 from lbctl.core.ids import identity
 from lbctl.core.model import Interface
+from lbctl.core.plan import SetMembers
 from lbctl.core.tables import BackendState, Tables
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import LbctlError
@@ -55,7 +56,7 @@ def test_desired_order_in_the_file_does_not_matter() -> None:
     tables = reconcile(dataplane, ABC)
 
     assert owners(reconcile(FakeDataplane(), shuffled)) == owners(tables)
-    assert plan_for(dataplane, shuffled, situation(shuffled)).is_empty
+    assert {type(step) for step in plan_for(dataplane, shuffled, situation(shuffled)).steps} == {SetMembers}
 
 
 def test_desired_removed_backend_drains_and_is_freed_when_nobody_uses_it() -> None:
@@ -276,7 +277,7 @@ def test_desired_interfaces_that_share_a_row_are_an_error_with_a_hint() -> None:
 
 
 def test_desired_exactly_filled_tables_are_no_error() -> None:
-    limits = Limits(backends=4, services=2, pools=2, slots=1021, interfaces=1)
+    limits = Limits(backends=4, services=2, pools=2, slots=1021, interfaces=1, members=1)
 
     tables = desired_tables(ABC, situation(ABC), current=Tables(), limits=limits)
 

@@ -10,12 +10,12 @@ import pytest
 from lbctl.core.capacity import Capacity
 from lbctl.core.health import DownCause, Health, Status
 from lbctl.core.model import Backend, ResetOnDown
-from lbctl.core.standing import Condition, Signals, Standing, standing
+from lbctl.core.standing import Condition, Override, Signals, Standing, standing
 from lbctl.core.tables import BackendState
 from lbctl.core.verdict import AgentWord, Outcome, ProbeResult
 from tests.unit.core.declarations import pool
 
-BACKEND = pool("archives", {"pacs1": 11}).backends[0]
+BACKEND = replace(pool("archives", {"pacs1": 11}).backends[0], connection_limit=10, resume_at=8)
 
 UP = Health(status=Status.UP, since_s=0.0, reason="echo in 3 ms")
 BUSY = replace(UP, is_busy=True, reason="association limit reached")
@@ -28,17 +28,24 @@ QUARTER = Capacity(percent=25, smoothed_percent=25.0, target_percent=25)
 EMPTY = Capacity(percent=0, smoothed_percent=0.0, target_percent=0)
 WORD_DRAIN = replace(EMPTY, word=AgentWord.DRAIN)
 WORD_DOWN = replace(EMPTY, word=AgentWord.DOWN)
+DRAINED, HALTED = Override.DRAINED, Override.HALTED
 
 
 def signals(
-    health: Health = UP, capacity: Capacity = FULL, *, drained: bool = False, neighbour: str = "reachable"
+    health: Health = UP,
+    capacity: Capacity = FULL,
+    *,
+    said: Override | None = None,
+    neighbour: str = "reachable",
+    full: bool = False,
 ) -> Signals:
     return Signals(
         health=health,
         capacity=capacity,
-        is_drained=drained,
+        override=said,
         is_resolved=neighbour not in ("failed", "incomplete"),
         neighbour=neighbour,
+        is_full=full,
     )
 
 
@@ -53,17 +60,41 @@ ROWS = {
     "misconfigured": (
         signals(MISCONFIGURED), Condition.MISCONFIGURED, BackendState.UP, 10_000, "called AE title not recognised",
     ),
-    "drained": (signals(drained=True), Condition.DRAINING, BackendState.DRAINING, 0, "drained by an operator"),
+    "drained": (signals(said=DRAINED), Condition.DRAINING, BackendState.DRAINING, 0, "drained by an operator"),
     "drained before it was probed": (
-        signals(UNKNOWN, drained=True), Condition.DRAINING, BackendState.DRAINING, 0, "drained by an operator",
+        signals(UNKNOWN, said=DRAINED), Condition.DRAINING, BackendState.DRAINING, 0, "drained by an operator",
     ),
     "drained and down": (
-        signals(DOWN, drained=True), Condition.DRAINING, BackendState.DEAD, 0,
+        signals(DOWN, said=DRAINED), Condition.DRAINING, BackendState.DEAD, 0,
         "drained by an operator; also down: connection refused",
     ),
     "drained and unresolved": (
-        signals(drained=True, neighbour="failed"), Condition.DRAINING, BackendState.DEAD, 0, "drained by an operator",
+        signals(said=DRAINED, neighbour="failed"), Condition.DRAINING, BackendState.DEAD, 0, "drained by an operator",
     ),
+    "halted": (signals(said=HALTED), Condition.HALTED, BackendState.HALTED, 0, "halted by an operator"),
+    "halted and down": (
+        signals(DOWN, said=HALTED), Condition.HALTED, BackendState.HALTED, 0,
+        "halted by an operator; also down: connection refused",
+    ),
+    "halted and unresolved": (
+        signals(said=HALTED, neighbour="failed"), Condition.HALTED, BackendState.HALTED, 0, "halted by an operator",
+    ),
+    "full": (
+        signals(full=True), Condition.FULL, BackendState.UP, 10_000, "10 connections; takes more from 8 down",
+    ),
+    "full, and its agent says a quarter": (
+        signals(UP, QUARTER, full=True), Condition.FULL, BackendState.UP, 2_500, "10 connections; takes more from 8 down",
+    ),
+    "full and busy": (
+        signals(BUSY, full=True), Condition.FULL, BackendState.UP, 10_000, "10 connections; takes more from 8 down",
+    ),
+    "full and drained": (
+        signals(full=True, said=DRAINED), Condition.DRAINING, BackendState.DRAINING, 0, "drained by an operator",
+    ),
+    "full, and its agent says drain": (
+        signals(UP, WORD_DRAIN, full=True), Condition.DRAINING, BackendState.DRAINING, 0, "its agent says drain",
+    ),
+    "full and down": (signals(DOWN, full=True), Condition.DOWN, BackendState.DEAD, 0, "connection refused"),
     "agent says drain": (signals(UP, WORD_DRAIN), Condition.DRAINING, BackendState.DRAINING, 0, "its agent says drain"),
     "agent says down": (signals(UP, WORD_DOWN), Condition.DRAINING, BackendState.DRAINING, 0, "its agent says down"),
     "agent reports nought": (signals(UP, EMPTY), Condition.DRAINING, BackendState.DRAINING, 0, "its agent reports 0 %"),
@@ -114,7 +145,10 @@ RESETS = {
     "a wrong answer": (signals(FAILED), (3, 3, 4), (3, 3, 4)),
     "not resolved yet": (signals(neighbour="incomplete"), (3, 3, 3), (3, 3, 3)),
     "up": (signals(UP), (1, 1, 1), (1, 1, 1)),
-    "drained": (signals(UP, drained=True), (2, 2, 2), (2, 2, 2)),
+    "drained": (signals(UP, said=DRAINED), (2, 2, 2), (2, 2, 2)),
+    "halted": (signals(UP, said=HALTED), (5, 5, 5), (5, 5, 5)),
+    "halted and refused": (signals(REFUSED, said=HALTED), (5, 5, 5), (5, 5, 5)),
+    "halted and mute": (signals(UNREACHABLE, said=HALTED, neighbour="failed"), (5, 5, 5), (5, 5, 5)),
 }
 
 
@@ -135,21 +169,23 @@ def test_standing_declared_weight_of_nought_drains_whatever_the_agent_says() -> 
     assert {judged(signals(UP, capacity), weight=0) for capacity in (FULL, QUARTER, WORD_DRAIN)} == {expected}
 
 
-def test_standing_every_condition_but_removed_has_a_row() -> None:
-    """A backend that was removed has no signals: nobody asks."""
-    assert {condition for _, condition, *_ in ROWS.values()} == set(Condition) - {Condition.REMOVED}
+def test_standing_every_condition_that_follows_from_signals_has_a_row() -> None:
+    """A backend that was removed has no signals, and who stands by depends on others."""
+    follows_otherwise = {Condition.REMOVED, Condition.STANDBY}
+    assert {condition for _, condition, *_ in ROWS.values()} == set(Condition) - follows_otherwise
 
 
-EVERY = [
-    judged(signals(health, capacity, drained=drained, neighbour=neighbour), weight=weight)
-    for health, capacity, drained, neighbour, weight in product(
+EVERY_SIGNALS = [
+    signals(health, capacity, said=said, full=full, neighbour=neighbour)
+    for health, capacity, said, full, neighbour in product(
         (UP, BUSY, MISCONFIGURED, DOWN, UNKNOWN),
         (FULL, QUARTER, EMPTY, WORD_DRAIN, WORD_DOWN),
+        (None, *Override),
         (False, True),
         ("reachable", "stale", "failed"),
-        (0, 1, 100),
     )
 ]
+EVERY = [judged(found, weight=weight) for weight in (0, 1, 100) for found in EVERY_SIGNALS]
 
 
 def test_standing_weight_is_positive_exactly_while_up() -> None:
@@ -157,12 +193,18 @@ def test_standing_weight_is_positive_exactly_while_up() -> None:
 
 
 def test_standing_condition_alone_tells_whether_new_connections_come() -> None:
-    taking = {Condition.UP, Condition.BUSY, Condition.MISCONFIGURED}
+    taking = {Condition.UP, Condition.BUSY, Condition.FULL, Condition.MISCONFIGURED}
     assert all((found.condition in taking) == (found.state is BackendState.UP) for found in EVERY)
 
 
 def test_standing_always_has_a_reason_for_keeping_connections_away() -> None:
     assert [found for found in EVERY if found.state is not BackendState.UP and not found.reason] == []
+
+
+def test_standing_is_halted_exactly_by_an_operators_word() -> None:
+    """The pool's `reset_on_down` may be never: a halt resets all the same."""
+    for found in EVERY_SIGNALS:
+        assert (judged(found).state is BackendState.HALTED) == (found.override is HALTED)
 
 
 def test_standing_of_a_weight_is_in_hundredths_of_the_declared_one() -> None:

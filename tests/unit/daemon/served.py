@@ -16,7 +16,6 @@ from lbctl.core.desired import NicFacts
 from lbctl.daemon.api import Controls, make_api
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
-from lbctl.daemon.store import OverrideStore
 from lbctl.daemon.surroundings import Surroundings
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.network.fake import FakeNetwork
@@ -33,9 +32,10 @@ LINK = Link(
 )
 
 
-def daemon_on_fakes(directory: Path, *backends: str) -> Daemon:
-    """A daemon that was never brought up: it probes nobody. Its file and its state are in the directory."""
-    text = file(*backends or ("a", "b"))
+def daemon_on_fakes(directory: Path, *backends: str, text: str = "") -> Daemon:
+    """A daemon that was never brought up: it probes nobody. Its file (``text``, or these backends) and its state are in the
+    directory."""
+    text = text or file(*backends or ("a", "b"))
     config = directory / "lbctl.yaml"
     config.write_text(text)
     daemon = Daemon(
@@ -43,9 +43,9 @@ def daemon_on_fakes(directory: Path, *backends: str) -> Daemon:
         declaration=parse(text, source=str(config)),
         dataplane=FakeDataplane(),
         surroundings=Surroundings(FakeNetwork([LINK])),
-        store=OverrideStore(directory / "state"),
+        state=directory / "state",
     )
-    daemon._reconciler.nics = {"eth0": NicFacts(ifindex=LINK.ifindex, mac=LINK.mac)}
+    daemon._reconciler.neighbourhood.nics = {"eth0": NicFacts(ifindex=LINK.ifindex, mac=LINK.mac)}
     return daemon
 
 

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from fastapi.openapi.models import OpenAPI
 
-from lbctl.daemon.api import make_api
+from lbctl.daemon.api import MAX_BODY, make_api
 from lbctl.daemon.daemon import Daemon
-from lbctl.daemon.models import Done, Flows, Problem, Status
+from lbctl.daemon.models import Assignments, Done, Flows, Problem, Status
 from lbctl.errors import KernelError
+from tests.unit.cli import samples
+from tests.unit.cli.canned import Canned
 from tests.unit.daemon.served import daemon_on_fakes, served
 
 
@@ -31,35 +33,42 @@ def daemon(tmp_path: Path) -> Daemon:
 def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a daemon that no test changes."""
     directory = tmp_path_factory.mktemp("unchanged")
-    with served(daemon_on_fakes(directory), directory / "sock") as serving:
+    with served(daemon_on_fakes(directory).operator, directory / "sock") as serving:
         yield serving
 
 
 @pytest.fixture
 def path(daemon: Daemon, tmp_path: Path) -> Iterator[Path]:
-    with served(daemon, tmp_path / "sock") as serving:
+    with served(daemon.operator, tmp_path / "sock") as serving:
         yield serving
 
 
-def ask(path: Path, method: str, resource: str) -> tuple[int, str]:
+@pytest.fixture(scope="module")
+def canned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a daemon that answers a command with what it was told."""
+    with served(Canned(), tmp_path_factory.mktemp("canned") / "sock") as serving:
+        yield serving
+
+
+def ask(path: Path, method: str, resource: str, body: str | Iterator[bytes] | None = None) -> tuple[int, str]:
     """One request on a connection of its own: status and body."""
     connection = http.client.HTTPConnection("lbctl")
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(10)
     connection.sock.connect(str(path))
     try:
-        connection.request(method, resource)
+        connection.request(method, resource, body=body, headers={"Content-Type": "application/json"} if body else {})
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:
         connection.close()
 
 
-def problem(path: Path, method: str, resource: str) -> tuple[int, Problem]:
+def problem(path: Path, method: str, resource: str, body: str | Iterator[bytes] | None = None) -> tuple[int, Problem]:
     """What must be a `Problem`, in nothing but its fields."""
-    status, body = ask(path, method, resource)
-    assert json.loads(body).keys() == {"message", "hint"}
-    return status, Problem.model_validate_json(body)
+    status, told = ask(path, method, resource, body)
+    assert json.loads(told).keys() == {"message", "hint"}
+    return status, Problem.model_validate_json(told)
 
 
 def test_status_is_what_the_model_says(unchanged: Path) -> None:
@@ -81,8 +90,8 @@ def test_drain_takes_effect_is_stored_and_logged_with_its_author(
 ) -> None:
     caplog.set_level(logging.INFO)
     assert ask(path, "POST", "/v1/backends/p/a/drain")[0] == 200
-    assert json.loads((tmp_path / "state" / "overrides.json").read_text()) == {"drained": ["p/a"]}
-    assert [row.state for row in daemon.status().pools[0].backends] == ["draining", "unresolved"]
+    assert json.loads((tmp_path / "state" / "overrides.json").read_text()) == {"drained": ["p/a"], "halted": []}
+    assert [row.state for row in daemon.operator.status().pools[0].backends] == ["draining", "unresolved"]
     author = f"by {pwd.getpwuid(os.getuid()).pw_name} (pid {os.getpid()})"
     assert (
         f"p/a drained: no new connections, live ones go on; warning: nobody in its pool takes new connections now, {author}"
@@ -91,7 +100,7 @@ def test_drain_takes_effect_is_stored_and_logged_with_its_author(
     again = Done.model_validate_json(ask(path, "POST", "/v1/backends/p/a/drain")[1])
     assert again.message == "p/a was drained already"
     assert ask(path, "POST", "/v1/backends/p/a/enable")[0] == 200
-    assert json.loads((tmp_path / "state" / "overrides.json").read_text()) == {"drained": []}
+    assert json.loads((tmp_path / "state" / "overrides.json").read_text()) == {"drained": [], "halted": []}
 
 
 @pytest.mark.parametrize(
@@ -111,12 +120,82 @@ def test_drain_that_cannot_be_stored_changes_nothing(path: Path, daemon: Daemon,
     assert status == 500
     assert "overrides.json cannot be written" in told.message
     assert "nothing was changed" in told.hint
-    assert daemon.status().pools[0].backends[0].state != "draining"
+    assert daemon.operator.status().pools[0].backends[0].state != "draining"
+
+
+# Commands -------------------------------------------------------------------------------------------------------------
+
+ASSIGNMENT = "/v1/pools/p/assignments/192.0.2.201"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("POST", "/v1/backends/p/a/drain"), "drain p/a"),
+        (("POST", "/v1/backends/p/a/halt"), "halt p/a"),
+        (("POST", "/v1/backends/p/a/enable"), "enable p/a"),
+        (("POST", "/v1/backends/p/a/activate"), "activate p/a"),
+        (("PUT", ASSIGNMENT, '{"backend": "a"}'), "assign p 192.0.2.201 a"),
+        (("DELETE", ASSIGNMENT), "unassign p 192.0.2.201"),
+    ],
+)
+def test_command_reaches_the_daemon_as_it_was_meant_and_is_logged(
+    canned: Path, caplog: pytest.LogCaptureFixture, asked: tuple[str, ...], told: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    status, answer = ask(canned, *asked)
+    assert (status, Done.model_validate_json(answer)) == (200, Done(message=told))
+    assert f"{told}, by {pwd.getpwuid(os.getuid()).pw_name} (pid {os.getpid()})" in caplog.messages
+
+
+@pytest.mark.parametrize(("query", "pool"), [("", None), ("?pool=images", "images"), ("?pool=empty", "empty")])
+def test_assignments_are_what_the_model_says(canned: Path, query: str, pool: str | None) -> None:
+    status, body = ask(canned, "GET", f"/v1/assignments{query}")
+    assert (status, Assignments.model_validate_json(body)) == (200, samples.assignments(pool))
+
+
+def test_assignments_of_an_unknown_pool_are_a_problem(canned: Path) -> None:
+    status, told = problem(canned, "GET", "/v1/assignments?pool=zzz")
+    assert (status, told.message) == (404, "there is no pool zzz")
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (None, "body: Field required"),
+        ("{", "JSON decode error"),
+        ("[]", "body: Input should be"),
+        ("{}", "backend: Field required"),
+        ('{"backend": ""}', "backend: String should have at least 1 character"),
+        ('{"backend": 7}', "backend: Input should be a valid string"),
+        (json.dumps({"backend": "a" * 64}), "backend: String should have at most 63 characters"),
+        ('{"backend": "a", "weight": 1}', "weight: Extra inputs are not permitted"),
+    ],
+)
+def test_assignment_to_what_is_no_backend_is_a_problem_that_says_why(
+    canned: Path, body: str | None, fault: str
+) -> None:
+    status, told = problem(canned, "PUT", ASSIGNMENT, body)
+    assert status == 422
+    assert fault in told.message
+
+
+@pytest.mark.parametrize("body", [" " * (MAX_BODY + 1), iter([b'{"backend": ', b'"a"}'])], ids=["large", "chunked"])
+def test_body_that_is_large_or_does_not_tell_its_length_is_refused(canned: Path, body: str | Iterator[bytes]) -> None:
+    status, told = problem(canned, "PUT", ASSIGNMENT, body)
+    assert (status, told.message) == (413, f"PUT {ASSIGNMENT}: a body may have 4096 bytes, told in advance")
 
 
 @pytest.mark.parametrize(
     ("method", "resource", "status"),
     [
+        ("POST", "/v1/backends/p/a/frobnicate", 404),
+        ("POST", f"/v1/backends/p/{'a' * 64}/halt", 422),
+        ("GET", f"/v1/assignments?pool={'a' * 64}", 422),
+        ("DELETE", "/v1/pools/p/assignments/192.0.2.0/24", 404),
+        ("DELETE", "/v1/pools/p/assignments/modality7", 422),
+        ("DELETE", "/v1/pools/p/assignments/2001:db8::1", 422),
+        ("POST", ASSIGNMENT, 405),
         ("GET", "/v1/flows?limit=0", 422),
         ("GET", "/v1/flows?limit=many", 422),
         ("GET", "/v1/nothing", 404),
@@ -133,15 +212,20 @@ def test_request_that_is_not_as_described_is_a_problem_with_a_hint(
     assert told.hint == "the API is described at /openapi.json"
 
 
-@pytest.mark.parametrize("error", [KernelError("writing a map entry: no memory"), ZeroDivisionError("ours")])
-def test_failure_of_the_daemon_is_a_problem_with_a_hint(
-    path: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail() -> Status:
-        raise error
+class Failing(Canned):
+    """Cannot tell its status."""
 
-    monkeypatch.setattr(daemon, "status", fail)
-    status, told = problem(path, "GET", "/v1/status")
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def status(self) -> Status:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [KernelError("writing a map entry: no memory"), ZeroDivisionError("ours")])
+def test_failure_of_the_daemon_is_a_problem_with_a_hint(tmp_path: Path, error: Exception) -> None:
+    with served(Failing(error), tmp_path / "sock") as failing:
+        status, told = problem(failing, "GET", "/v1/status")
     assert status == 500
     assert str(error) in told.message
     assert "log" in told.hint
@@ -152,7 +236,7 @@ def test_failure_of_the_daemon_is_a_problem_with_a_hint(
 
 @pytest.fixture
 def description(daemon: Daemon) -> dict[str, Any]:
-    found: dict[str, Any] = make_api(daemon).openapi()
+    found: dict[str, Any] = make_api(daemon.operator).openapi()
     return found
 
 
@@ -184,7 +268,7 @@ def test_description_of_every_operation_has_words_and_names_problem_as_its_only_
     description: dict[str, Any],
 ) -> None:
     operations = [operation for entry in description["paths"].values() for operation in entry.values()]
-    assert len(operations) == 4
+    assert len(operations) == 9
     for operation in operations:
         assert len(operation["summary"].split()) > 2
         for code, response in operation["responses"].items():

@@ -4,81 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from lbctl.config.loader import parse
-from lbctl.daemon.daemon import Daemon
-from lbctl.daemon.store import OverrideStore
-from lbctl.daemon.surroundings import Surroundings
-from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import LbctlError, NetworkError
-from lbctl.network.fake import FakeNetwork
-from lbctl.network.port import Link, LinkChanged
+from lbctl.network.port import LinkChanged
 from tests.unit.daemon.rig import OTHER_VIP, VIP, file
 from tests.unit.daemon.served import LINK
+from tests.unit.daemon.stage import Stage
 
 STRANGER = bytes.fromhex("0200000000ff")
-DEADLINE_S = 10.0
-
-
-class FlakyNetwork(FakeNetwork):
-    """Netlink that fails while ``trouble`` is set."""
-
-    trouble: str = ""
-
-    async def link(self, name: str) -> Link:
-        if self.trouble:
-            raise NetworkError(self.trouble)
-        return await super().link(name)
-
-    async def set_probe_paths(self, paths: frozenset[object]) -> None:
-        if self.trouble:
-            raise NetworkError(self.trouble)
-
-
-class Stage:
-    """A daemon on fakes, brought up, with its loops running."""
-
-    def __init__(self, directory: Path, *, link: Link = LINK) -> None:
-        self.config = directory / "lbctl.yaml"
-        self.config.write_text(file("a", "b"))
-        self.network = FlakyNetwork([link], macs={IPv4Address(f"192.0.2.{n}"): bytes(5) + bytes([n]) for n in (11, 12)})
-        self.dataplane = FakeDataplane()
-        self.surroundings = Surroundings(self.network)
-        declaration = parse(self.config.read_text(), source="lbctl.yaml")
-        self.daemon = Daemon(
-            config=self.config,
-            declaration=declaration,
-            dataplane=self.dataplane,
-            surroundings=self.surroundings,
-            store=OverrideStore(directory / "state"),
-        )
-        self.link = link
-
-    async def play(self, scene: Callable[[], Awaitable[None]]) -> None:
-        declaration = parse(self.config.read_text(), source="lbctl.yaml")
-        links = {"eth0": self.link}
-        watching = asyncio.create_task(self.daemon.watch_network())
-        claims = await self.surroundings.find_duplicates([VIP], declaration, links)
-        await self.daemon.bring_up(links, claims=claims)
-        loops = [watching, *(asyncio.create_task(loop) for loop in self.daemon.loops())]
-        try:
-            await scene()
-        finally:
-            for loop in loops:
-                loop.cancel()
-            await self.daemon.close()
-            await self.surroundings.close()
-
-    async def eventually(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE_S):
-            while not condition():  # noqa: ASYNC110 (the daemon has no event for a test)
-                await asyncio.sleep(0.01)  # the pause between two looks
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +33,10 @@ def test_interface_with_unreadable_links_keeps_its_program_and_its_vips(stage: S
     async def scene() -> None:
         stage.network.trouble = "read the interfaces: Device or resource busy"
         stage.network.push(LinkChanged(ifindex=LINK.ifindex, link=replace(LINK, mtu=9000)))
-        await stage.eventually(lambda: stage.daemon.status().daemon.last_error is not None)
+        await stage.eventually(lambda: stage.status().daemon.last_error is not None)
         assert (set(stage.dataplane.attachments), set(stage.dataplane.vips)) == ({LINK.ifindex}, {VIP})
         stage.network.trouble = ""
-        await stage.eventually(lambda: stage.daemon.status().daemon.last_error is None)
+        await stage.eventually(lambda: stage.status().daemon.last_error is None)
         assert (set(stage.dataplane.attachments), set(stage.dataplane.vips)) == ({LINK.ifindex}, {VIP})
 
     asyncio.run(stage.play(scene))
@@ -123,10 +60,10 @@ def test_vip_of_an_interface_that_is_down_waits_for_the_duplicate_address_probe(
 
     async def scene() -> None:
         assert not stage.dataplane.vips
-        assert stage.daemon.status().services[0].state == "unchecked"
+        assert stage.status().services[0].state == "unchecked"
         stage.network.duplicates[VIP] = STRANGER
         stage.network.push(LinkChanged(ifindex=LINK.ifindex, link=LINK))
-        await stage.eventually(lambda: stage.daemon.status().services[0].state == "refused")
+        await stage.eventually(lambda: stage.status().services[0].state == "refused")
         assert not stage.dataplane.vips
         assert not stage.network.announcements
 
@@ -140,11 +77,11 @@ def test_reload_that_fails_in_the_network_changes_nothing(stage: Stage) -> None:
         stage.network.set_probe_paths = _refuse  # type: ignore[method-assign]
         with pytest.raises(LbctlError):
             await stage.daemon.reload()
-        assert stage.daemon.status().daemon.config_error is not None
+        assert stage.status().daemon.config_error is not None
         del stage.network.set_probe_paths
-        await stage.daemon.set_drained("p/a", drained=True)  # whatever comes next is carried out on the old file
+        await stage.daemon.operator.drain("p/a")  # whatever comes next is carried out on the old file
         assert set(stage.dataplane.vips) == set(before.vips) == {VIP}
-        assert {service.vip for service in stage.daemon.status().services} == {VIP}
+        assert {service.vip for service in stage.status().services} == {VIP}
 
     asyncio.run(stage.play(scene))
 
@@ -158,7 +95,7 @@ def test_reload_that_adds_a_taken_vip_refuses_just_that(stage: Stage) -> None:
         stage.network.duplicates[OTHER_VIP] = STRANGER
         stage.config.write_text(file("a", "b", vips=(VIP, OTHER_VIP)))
         await stage.daemon.reload()
-        states = {service.vip: service.state for service in stage.daemon.status().services}
+        states = {service.vip: service.state for service in stage.status().services}
         assert states == {VIP: "no backend", OTHER_VIP: "refused"}  # nobody listens here
         assert set(stage.dataplane.vips) == {VIP}
 
@@ -167,13 +104,12 @@ def test_reload_that_adds_a_taken_vip_refuses_just_that(stage: Stage) -> None:
 
 def test_interface_that_lost_the_declared_address_is_told_and_so_are_the_probes_that_cease(stage: Stage) -> None:
     async def scene() -> None:
-        assert stage.daemon.status().daemon.warnings == ()
+        assert stage.status().daemon.warnings == ()
         stage.network.push(LinkChanged(ifindex=LINK.ifindex, link=replace(LINK, addresses=())))
-        await stage.eventually(lambda: "no IPv4 address" in "".join(stage.daemon.status().daemon.warnings))
+        await stage.eventually(lambda: "no IPv4 address" in "".join(stage.status().daemon.warnings))
         await stage.eventually(
             lambda: all(
-                backend.reason.startswith("not probed any more: ")
-                for backend in stage.daemon.status().pools[0].backends
+                backend.reason.startswith("not probed any more: ") for backend in stage.status().pools[0].backends
             )
         )
 

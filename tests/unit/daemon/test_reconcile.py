@@ -7,16 +7,12 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lbctl.core.plan import SetBackend, SetSlots
+from lbctl.core.plan import SetBackend, SetMembers, SetSlots
+from lbctl.core.standing import Override
 from lbctl.core.tables import BackendState
 from lbctl.core.verdict import AgentReport, AgentSilence, AgentWord
 from tests.tables import comparable
 from tests.unit.daemon.rig import HEALTHY, IFINDEX, NIC, REFUSED, UNREACHABLE, Rig, declared, neighbour
-
-
-def restarted(rig: Rig, *, drained: frozenset[str] = frozenset()) -> Rig:
-    """Another daemon that finds the same kernel."""
-    return Rig(rig.reconciler.declaration, dataplane=rig.dataplane, drained=drained, now=rig.now + 5)
 
 
 def test_backend_without_history_gets_connections_from_its_first_good_probe_on() -> None:
@@ -50,7 +46,7 @@ def test_plan_when_nothing_changed_is_empty_and_not_counted() -> None:
 )
 def test_restart_with_the_same_declaration_plans_nothing(backends: tuple[str, ...]) -> None:
     rig = Rig(declared(*backends)).up()
-    assert restarted(rig).reconcile().is_empty
+    assert rig.restarted().reconcile().is_empty
 
 
 @pytest.mark.parametrize("percent", [1, 10, 25, 33, 50, 75, 90, 98])
@@ -58,18 +54,18 @@ def test_restart_keeps_the_share_that_an_agent_had_asked_for(percent: int) -> No
     rig = Rig(declared("a agent", "b agent", "c")).up()
     for _ in range(20):
         rig.now += 0.5
-        rig.reconciler.agent_answered("p/a", AgentReport(percent=percent), now=rig.now)
+        rig.reconciler.observed.agent_answered("p/a", AgentReport(percent=percent), now=rig.now)
     rig.reconcile()
-    again = restarted(rig)
+    again = rig.restarted()
     assert again.reconcile().is_empty
-    assert again.reconciler.members["p/a"].capacity.percent == percent
+    assert again.reconciler.observed.members["p/a"].capacity.percent == percent
 
 
 def test_restart_while_a_backend_is_down_gives_it_nothing_before_a_good_probe() -> None:
     rig = Rig(declared("a", "b")).up()
     rig.probe(REFUSED, "a", times=2)
     rig.reconcile()
-    again = restarted(rig)
+    again = rig.restarted()
     assert again.reconcile().declared_steps == ()
     assert again.shares() == {"b": 1}
     again.probe(REFUSED, "a")
@@ -84,7 +80,7 @@ def test_restart_does_not_take_a_backend_that_was_never_probed_for_healthy() -> 
     rig = Rig(declared("a", "b"))
     rig.probe(HEALTHY, "a")
     rig.reconcile()
-    again = restarted(rig)
+    again = rig.restarted()
     again.reconcile()
     assert again.shares() == {"a": 1}
 
@@ -108,8 +104,8 @@ def test_neighbour_claimed_with_a_mac_that_is_no_other_stations_gets_nothing(mac
 
 def test_restart_before_the_neighbours_are_known_declares_nothing_and_forgets_no_mac() -> None:
     rig = Rig(declared("a", "b")).up()
-    again = restarted(rig)
-    again.reconciler.neighbours.clear()
+    again = rig.restarted()
+    again.reconciler.neighbourhood.neighbours.clear()
     assert again.reconcile().declared_steps == ()
     assert again.row("a").mac == rig.row("a").mac is not None
 
@@ -128,21 +124,21 @@ def test_restart_with_another_declaration_plans_the_difference_only() -> None:
 def test_drain_takes_the_slots_and_its_end_gives_the_same_ones_back() -> None:
     rig = Rig(declared("a", "b", "c")).up()
     before = comparable(rig.dataplane.read())
-    rig.reconciler.drained = frozenset({"p/a"})
+    rig.override("a", to=Override.DRAINED)
     plan = rig.reconcile()
     assert rig.shares().keys() == {"b", "c"}
     assert rig.row("a").state is BackendState.DRAINING
     assert plan.declared_steps == ()
-    rig.reconciler.drained = frozenset()
+    rig.override("a", to=None)
     rig.reconcile()
     assert comparable(rig.dataplane.read()) == before
 
 
 def test_drain_survives_a_restart() -> None:
     rig = Rig(declared("a", "b")).up()
-    rig.reconciler.drained = frozenset({"p/a"})
+    rig.override("a", to=Override.DRAINED)
     rig.reconcile()
-    again = restarted(rig, drained=frozenset({"p/a"}))
+    again = rig.restarted()
     assert again.reconcile().is_empty
     again.probe(HEALTHY, times=5)
     assert again.reconcile().is_empty
@@ -152,19 +148,19 @@ def test_agent_percentage_becomes_a_share_and_its_silence_gives_it_back() -> Non
     rig = Rig(declared("a agent", "b agent")).up()
     for _ in range(20):
         rig.now += 0.5
-        rig.reconciler.agent_answered("p/a", AgentReport(percent=25), now=rig.now)
+        rig.reconciler.observed.agent_answered("p/a", AgentReport(percent=25), now=rig.now)
     rig.reconcile()
     assert rig.shares()["a"] == pytest.approx(0.2, abs=0.002)
     for _ in range(20):
         rig.now += 0.5
-        rig.reconciler.agent_answered("p/a", AgentSilence(detail="no answer"), now=rig.now)
+        rig.reconciler.observed.agent_answered("p/a", AgentSilence(detail="no answer"), now=rig.now)
     rig.reconcile()
     assert rig.shares()["a"] == pytest.approx(0.5, abs=0.002)
 
 
 def test_agent_word_drains_its_backend() -> None:
     rig = Rig(declared("a agent", "b agent")).up()
-    rig.reconciler.agent_answered("p/a", AgentReport(word=AgentWord.DRAIN), now=rig.now)
+    rig.reconciler.observed.agent_answered("p/a", AgentReport(word=AgentWord.DRAIN), now=rig.now)
     rig.reconcile()
     assert (rig.shares(), rig.row("a").state) == ({"b": 1}, BackendState.DRAINING)
     assert rig.reconciler.standings()["p/a"].reason == "its agent says drain"
@@ -174,7 +170,7 @@ def test_backend_that_went_down_loses_its_slots_before_its_state() -> None:
     rig = Rig(declared("a", "b")).up()
     rig.probe(REFUSED, "a", times=2)
     kinds = [type(step) for step in rig.reconcile().steps]
-    assert kinds == [SetSlots, SetBackend]
+    assert kinds == [SetSlots, SetMembers, SetBackend]
     assert rig.row("a").state is BackendState.DEAD
 
 
@@ -251,5 +247,5 @@ def test_neighbour_of_nobody_is_no_matter() -> None:
 def test_probe_of_a_backend_that_is_no_longer_declared_counts_for_nothing() -> None:
     rig = Rig(declared("a", "b")).up()
     rig.reconciler.declare(declared("b address=192.0.2.12"), now=rig.now)
-    assert rig.reconciler.probed("p/a", REFUSED, now=rig.now) == ()
-    assert rig.reconciler.agent_answered("p/a", AgentReport(percent=1), now=rig.now) == ()
+    assert rig.reconciler.observed.probed("p/a", REFUSED, now=rig.now) == ()
+    assert rig.reconciler.observed.agent_answered("p/a", AgentReport(percent=1), now=rig.now) == ()

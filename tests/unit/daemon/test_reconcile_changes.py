@@ -7,6 +7,7 @@ import pytest
 from lbctl.core.model import Declaration
 from lbctl.core.plan import SetVip, Step
 from lbctl.core.retention import HANDSHAKE_S
+from lbctl.core.standing import Override
 from lbctl.core.tables import BackendState
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import KernelError, UsageError
@@ -197,7 +198,7 @@ def test_declared_change_that_did_not_take_effect_is_noticed_and_repaired() -> N
 def test_pool_without_anybody_who_takes_connections_is_told_by_its_takers() -> None:
     rig = Rig(declared("a", "b")).up()
     assert rig.reconciler.takers("p") == {"p/a", "p/b"}
-    rig.reconciler.drained = frozenset({"p/a", "p/b"})
+    rig.override("a", "b", to=Override.DRAINED)
     rig.reconcile()
     assert rig.reconciler.takers("p") == frozenset()
 
@@ -205,7 +206,7 @@ def test_pool_without_anybody_who_takes_connections_is_told_by_its_takers() -> N
 def test_condition_is_dated_from_its_own_beginning() -> None:
     rig = Rig(declared("a", "b")).up()
     rig.now += 100
-    rig.reconciler.drained = frozenset({"p/a"})
+    rig.override("a", to=Override.DRAINED)
     rig.reconcile()
     rig.now += 5
     rig.reconcile()

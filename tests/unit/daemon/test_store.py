@@ -1,13 +1,16 @@
-"""The operator's overrides on disk: atomic, strict, and never half-changed."""
+"""What outlasts a restart, on disk: atomic, strict, and never half-changed."""
 
 from __future__ import annotations
 
 import json
+import os
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from lbctl.daemon.store import Overrides, OverrideStore, with_drained
+from lbctl.core.standing import Override
+from lbctl.daemon.store import Actives, ActiveStore, Assigned, AssignmentStore, Overrides, OverrideStore, with_override
 from lbctl.errors import SystemRequirementError
 
 DRAINED = Overrides(drained=frozenset({"archives/pacs1", "archives/pacs2"}))
@@ -66,12 +69,100 @@ def test_store_whose_directory_cannot_be_made_says_so(tmp_path: Path) -> None:
         OverrideStore(tmp_path / "file" / "state").save(DRAINED)
 
 
-def test_store_file_can_be_read_by_people(tmp_path: Path) -> None:
-    OverrideStore(tmp_path).save(DRAINED)
-    assert json.loads((tmp_path / "overrides.json").read_text()) == {"drained": ["archives/pacs1", "archives/pacs2"]}
+# The files ------------------------------------------------------------------------------------------------------------
 
 
-def test_drained_labels_are_added_and_taken_away() -> None:
-    more = with_drained(DRAINED, ["p/a"], drained=True)
-    assert more.drained == DRAINED.drained | {"p/a"}
-    assert with_drained(more, ["p/a", "p/b"], drained=False) == DRAINED
+def test_overrides_are_a_line_each_in_the_order_of_their_names(tmp_path: Path) -> None:
+    store = OverrideStore(tmp_path)
+    store.save(Overrides(drained=frozenset({"p/c", "p/a", "p/b"}), halted=frozenset({"q/a"})))
+    text = (tmp_path / "overrides.json").read_text()
+    assert json.loads(text) == {"drained": ["p/a", "p/b", "p/c"], "halted": ["q/a"]}
+    assert [line.strip() for line in text.splitlines()][2:5] == ['"p/a",', '"p/b",', '"p/c"']
+
+
+def test_overrides_of_a_file_that_knows_of_drains_only_are_those(tmp_path: Path) -> None:
+    (tmp_path / "overrides.json").write_text('{"drained": ["archives/pacs1", "archives/pacs2"]}')
+    assert OverrideStore(tmp_path).load() == DRAINED
+
+
+def test_overrides_that_contradict_each_other_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "overrides.json").write_text('{"drained": ["p/a", "p/b"], "halted": ["p/a"]}')
+    with pytest.raises(SystemRequirementError, match="p/a cannot be drained and halted at once"):
+        OverrideStore(tmp_path).load()
+
+
+def test_actives_are_given_back_and_are_none_without_a_file(tmp_path: Path) -> None:
+    store = ActiveStore(tmp_path)
+    assert store.load() == Actives()
+    store.save(Actives(active={"orders": "b", "feeds": "a"}))
+    assert ActiveStore(tmp_path).load().active == {"orders": "b", "feeds": "a"}
+    text = (tmp_path / "failover.json").read_text()
+    assert text == '{\n "active": {\n  "feeds": "a",\n  "orders": "b"\n }\n}\n'
+
+
+def test_assignments_are_given_back_and_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    saved = Assigned(
+        pools={
+            "b": {},
+            "a": {IPv4Address("192.0.2.100"): "pacs1", IPv4Address("192.0.2.9"): "pacs2", IPv4Address("10.0.0.1"): "x"},
+        }
+    )
+    assert AssignmentStore(tmp_path).load() == Assigned()
+    AssignmentStore(tmp_path).save(saved)
+    assert AssignmentStore(tmp_path).load() == saved
+    read = json.loads((tmp_path / "assignments.json").read_text())["pools"]
+    assert [(pool, list(sources)) for pool, sources in read.items()] == [
+        ("a", ["10.0.0.1", "192.0.2.9", "192.0.2.100"]),
+        ("b", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("store", "name", "content"),
+    [
+        (ActiveStore, "failover.json", '{"active": {"feeds": 1}}'),
+        (ActiveStore, "failover.json", '{"drained": []}'),
+        (AssignmentStore, "assignments.json", '{"pools": {"archives": {"192.0.2.300": "pacs1"}}}'),
+        (AssignmentStore, "assignments.json", '{"pools": {"archives": {"192.0.2.30": null}}}'),
+        (AssignmentStore, "assignments.json", '{"pools": {"archives": {"192.0.2.30": "pacs1"'),
+    ],
+)
+def test_file_that_is_not_as_it_should_be_is_an_error_with_a_remedy(
+    tmp_path: Path, store: type[ActiveStore | AssignmentStore], name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SystemRequirementError, match=f"{name} cannot be read: ") as caught:
+        store(tmp_path).load()
+    assert len(caught.value.message.splitlines()) == 1
+    assert caught.value.hint.startswith("repair it, or move it away: then ")
+
+
+def test_replacement_is_on_the_disk_when_save_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file before it takes the old one's place, the directory after that."""
+    synced: list[tuple[str, bool]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, (tmp_path / "failover.json").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    ActiveStore(tmp_path).save(Actives())
+    assert synced == [("failover.next", False), (tmp_path.name, True)]
+
+
+# Overrides ------------------------------------------------------------------------------------------------------------
+
+
+def test_override_takes_the_place_of_another_and_leaves_the_others_alone() -> None:
+    halted = with_override(DRAINED, "archives/pacs1", to=Override.HALTED)
+    assert halted == Overrides(drained=frozenset({"archives/pacs2"}), halted=frozenset({"archives/pacs1"}))
+    assert with_override(halted, "archives/pacs1", to=Override.DRAINED) == DRAINED
+    assert with_override(DRAINED, "archives/pacs1", to=Override.DRAINED) == DRAINED
+    assert with_override(halted, "archives/pacs1", to=None) == Overrides(drained=frozenset({"archives/pacs2"}))
+    assert with_override(DRAINED, "p/a", to=None) == DRAINED
+
+
+def test_override_of_a_backend_is_told_by_its_label() -> None:
+    overrides = Overrides(drained=frozenset({"p/a"}), halted=frozenset({"p/b"}))
+    assert [overrides.of(label) for label in ("p/a", "p/b", "p/c")] == [Override.DRAINED, Override.HALTED, None]

@@ -101,7 +101,11 @@ def test_fake_gives_up_the_open_tcp_flows_of_a_backend_once() -> None:
 
     told = dataplane.give_up([reference(3, 8)])
 
-    assert told == [Waiting(client=dying.client, client_port=40_000, vip=VIP, vip_port=104, acked=1)]
+    expected = Waiting(
+        backend=reference(3, 8), client=dying.client, client_port=40_000, vip=VIP, vip_port=104, acked=1, next=2,
+        was_open=True,
+    )  # fmt: skip
+    assert told == [expected]
     assert dataplane.live_flows == [replace(dying, state="reset"), *others]
     assert dataplane.give_up([reference(3, 8)]) == []
 

@@ -33,6 +33,9 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "service": layout.SERVICE,
     "pool": layout.POOL,
     "backend": layout.BACKEND,
+    "connections": layout.CONNECTIONS,
+    "candidate": layout.CANDIDATE,
+    "assignment_key": layout.ASSIGNMENT_KEY,
     "flow_key4": layout.FLOW_KEY4,
     "flow": layout.FLOW,
     "counter": layout.COUNTER,
@@ -93,12 +96,30 @@ def test_layout_enum_has_the_names_and_values_of_types_h(enum: str, prefix: str,
         ("LB_SERVICE_PROBES", layout.SERVICE_PROBES),
         ("LB_HALF_OPENS", layout.HALF_OPENS),
         ("LB_FILTER_WORDS", layout.FILTER_WORDS),
+        ("LB_MEMBERS", layout.MEMBERS),
     ],
 )
 def test_layout_size_that_the_program_masks_with_is_that_of_types_h(name: str, value: int) -> None:
     found = re.search(rf"#define {name} (\d+)", TYPES)
     assert found
     assert int(found[1]) == value
+
+
+def test_layout_purposes_of_budgets_are_those_of_types_h() -> None:
+    purposes = constants_of("lb_purpose")
+
+    assert purposes.pop("LB_PURPOSES") == layout.PURPOSES
+    assert set(purposes.values()) == set(range(layout.PURPOSES))
+    assert layout.MAPS["lb_budgets"].max_entries == layout.SERVICES * layout.PURPOSES
+
+
+def test_layout_words_that_are_written_apart_lie_in_words_of_their_own() -> None:
+    """The program's count and the daemon's correction are never in one store."""
+    fields = {name: (offset, size) for name, offset, size in layout.fields_of(layout.CONNECTIONS)}
+
+    assert fields["opened"] == (0, 8)
+    assert fields["pending"] == (8, 16)
+    assert fields["corrected"] == (24, 4)
 
 
 @pytest.mark.parametrize("size", [layout.INTERFACES, layout.SERVICE_ROWS, layout.HALF_OPENS, layout.FILTER_WORDS])
@@ -159,7 +180,7 @@ def test_verify_agreement_is_silent() -> None:
         ("type", 9),
         ("flags", 1),
         ("key_size", 20),
-        ("value_size", 24),
+        ("value_size", 16),
         ("key", [["client", 0, 4]]),
         ("value", [["backend", 0, 4], ["last_seen", 8, 4]]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbctl.core.model import Protocol
+from lbctl.core.model import OnEmpty, Protocol
 from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, PoolRow, ServiceKey
 from lbctl.dataplane import rows
-from lbctl.dataplane.layout import BACKEND, FILTER_WORDS, INTERFACE, POOL, SERVICE_PROBES, SERVICE_ROWS
+from lbctl.dataplane.connections import NO_LIMIT
+from lbctl.dataplane.layout import BACKEND, CONNECTIONS, FILTER_WORDS, INTERFACE, POOL, SERVICE_PROBES, SERVICE_ROWS
 
 FIBONACCI = 0x9E3779B1
 FIBONACCI_INVERSE = pow(FIBONACCI, -1, 1 << 32)
@@ -28,6 +30,7 @@ BACKENDS = st.builds(
     state=st.sampled_from(BackendState),
     mac=st.none() | MACS,
 )
+LIMITS = st.just((0, 0)) | st.integers(1, NO_LIMIT - 1).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1)))
 
 
 def key_at(home: int, port: int, protocol: Protocol = Protocol.TCP) -> ServiceKey:
@@ -68,13 +71,15 @@ def test_mac_word_holds_the_bytes_as_a_frame_does() -> None:
     assert rows.mac_word(bytes.fromhex("0a0b0c0d0e0f")).to_bytes(8, "little") == bytes.fromhex("0a0b0c0d0e0f0000")
 
 
-@given(BACKENDS)
-def test_backend_there_and_back(row: BackendRow) -> None:
-    entry = np.zeros(1, BACKEND)
+@given(BACKENDS, LIMITS)
+def test_backend_there_and_back(found: BackendRow, limits: tuple[int, int]) -> None:
+    row = replace(found, limit=limits[0], resume=limits[1])
+    entry, connections = np.zeros(1, BACKEND), np.zeros(1, CONNECTIONS)
     entry["link"], entry["identity"] = rows.link_word(row), row.identity
-    entry["address"], entry["state"] = int(row.address), row.state
+    entry["address"], entry["state"], entry["is_limited"] = int(row.address), row.state, row.limit > 0
+    connections["limit"], connections["resume"] = row.limit or NO_LIMIT, row.resume
 
-    assert rows.backend_row(entry[0]) == row
+    assert rows.backend_row(entry[0], connections[0]) == row
 
 
 def test_backend_address_lies_in_memory_as_on_the_wire() -> None:
@@ -84,11 +89,21 @@ def test_backend_address_lies_in_memory_as_on_the_wire() -> None:
     assert entry.tobytes()[8:12] == bytes((192, 0, 2, 11))
 
 
-@given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 32) - 1))
-def test_pool_there_and_back(identity: int, base: int, size: int) -> None:
-    row = PoolRow(identity=identity, base=base, size=size)
+POOLS = st.builds(
+    PoolRow,
+    identity=st.integers(0, (1 << 64) - 1),
+    base=st.integers(0, (1 << 32) - 1),
+    size=st.integers(0, (1 << 32) - 1),
+    on_empty=st.sampled_from(OnEmpty),
+    is_private=st.booleans(),
+)
+
+
+@given(POOLS)
+def test_pool_there_and_back(row: PoolRow) -> None:
     entry = np.zeros(1, POOL)
-    entry["table"], entry["identity"] = rows.table_word(row), identity
+    entry["table"], entry["identity"] = rows.table_word(row), row.identity
+    entry["on_empty"], entry["is_private"] = rows.on_empty_number(row.on_empty), row.is_private
 
     assert rows.pool_row(entry[0]) == row
 

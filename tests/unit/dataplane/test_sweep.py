@@ -30,7 +30,7 @@ LIVE[[1, 2]], GENERATIONS[[1, 2, 3]] = True, (7, 8, 9)
 def flow(
     *, idle: int, now: int = HOUR * 10, service: int = 1, state: int = FlowState.OPEN, backend: int = reference(1, 7)
 ) -> tuple[Any, ...]:
-    return backend, (now - idle) & 0xFFFFFFFF, service, state, 0, 0
+    return backend, (now - idle) & 0xFFFFFFFF, service, state, 0, 0, 0, 0
 
 
 def flows(*entries: tuple[Any, ...]) -> NDArray[Any]:
@@ -97,6 +97,21 @@ def test_sweep_flow_of_a_backend_that_is_gone_ends_at_once(backend: int, is_ende
     assert ended(flow(idle=0, backend=backend)) == [is_ended]
 
 
+@pytest.mark.parametrize(("unproven_ticks", "is_ended"), [(None, [False] * 3), (60 * HZ, [False, True, False])])
+def test_sweep_flow_of_a_single_packet_ends_early_only_if_it_is_to(
+    unproven_ticks: int | None, is_ended: list[bool]
+) -> None:
+    entries = flows(flow(idle=60 * HZ), flow(idle=60 * HZ + 1), flow(idle=60 * HZ + 1))
+    entries["is_unproven"] = [1, 1, 0]
+
+    found = sweep.find_ended(
+        entries, now=HOUR * 10, limits=sweep.limits_in_ticks(LIMITS, HZ), live=LIVE, generations=GENERATIONS,
+        unproven_ticks=unproven_ticks,
+    )  # fmt: skip
+
+    assert found.tolist() == is_ended
+
+
 def test_sweep_no_flows_at_all_is_no_fault() -> None:
     assert ended() == []
     assert sweep.count_by(flows()["backend"]) == {}
@@ -108,6 +123,13 @@ def test_sweep_counts_by_a_field_are_exact(backends: list[int]) -> None:
     found = sweep.count_by(flows(*(flow(idle=0, backend=backend) for backend in backends))["backend"])
 
     assert found == {backend: backends.count(backend) for backend in set(backends)}
+
+
+def test_sweep_counts_as_open_only_what_the_client_has_not_ended() -> None:
+    states = [FlowState.OPEN, FlowState.OPEN, FlowState.CLOSING, FlowState.RESET]
+    entries = [flow(idle=0, state=state, backend=reference(n, 7)) for state in states for n in (1, 2)]
+
+    assert sweep.count_open(flows(*entries)) == {reference(1, 7): 2, reference(2, 7): 2}
 
 
 @given(st.lists(st.sampled_from([IPv4Address("192.0.2.100"), IPv4Address("10.1.2.3")]), max_size=40))

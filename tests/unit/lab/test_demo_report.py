@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from lbctl.lab.capture import Direction, Kind, Tally, Traffic
-from lbctl.lab.demo.ledger import Ledger, Phase
+from lbctl.lab.demo import life
+from lbctl.lab.demo.images import DEMONSTRATION
+from lbctl.lab.demo.ledger import Exhibit, Ledger, Phase
 from lbctl.lab.demo.report import print_report, write_figures
 from lbctl.lab.demo.words import amount, kilobytes
 
@@ -40,7 +42,7 @@ def ledger() -> Ledger:
 
 def printed(ledger: Ledger) -> str:
     out = io.StringIO()
-    print_report(ledger, Console(file=out, width=80), figures=Path("build/demo.json"))
+    print_report(DEMONSTRATION, ledger, Console(file=out, width=80), figures=Path("build/demo.json"))
     return out.getvalue()
 
 
@@ -76,6 +78,25 @@ def test_figures_hold_every_kind_and_every_expectation(ledger: Ledger, tmp_path:
     assert phase["director_nic"]["received"]["client_ack"] == {"frames": 40, "bytes": 40_000}
     assert phase["director_nic"]["received"]["from_vip"] == {"frames": 0, "bytes": 0}
     assert phase["expectations"] == [{"text": "nothing passes the director", "met": True, "expected": "0", "seen": "0"}]
+
+
+def test_report_of_the_life_of_connections_counts_their_fates_in_80_columns(ledger: Ledger) -> None:
+    ledger.phases[0].fates.update({"went on": 41, "told": 2, "served": 20})
+    out = io.StringIO()
+    print_report(life.DEMONSTRATION, ledger, Console(file=out, width=80), figures=Path("build/demo-life.json"))
+    told = " ".join(out.getvalue().split())
+    assert "41 live connections went on, 0 were cut without cause, and 2 whose server was dead" in told
+    assert "C-GET 41 2 - - 20 -" in told
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+def test_figures_hold_what_an_act_has_shown(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.phases[0].exhibits.append(Exhibit.of_text("$ lbctl assign list", "POOL  SOURCE\nlungs  192.0.2.201\n"))
+    write_figures(ledger, tmp_path / "demo.json")
+    (phase,) = json.loads((tmp_path / "demo.json").read_text())["phases"]
+    assert phase["exhibits"] == [
+        {"title": "$ lbctl assign list", "headings": [], "rows": [["POOL  SOURCE"], ["lungs  192.0.2.201"]]}
+    ]
 
 
 @pytest.mark.parametrize(

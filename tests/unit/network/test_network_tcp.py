@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import ClassVar
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 
+from lbctl.network import tcp
 from lbctl.network.tcp import Reset, packet_of
 
 VIP, CLIENT = IPv4Address("192.0.2.100"), IPv4Address("10.0.0.1")
+NOWHERE = IPv4Address("198.51.100.1")
 PORTS = st.integers(1, 0xFFFF)
 
 
@@ -41,3 +48,55 @@ def test_reset_has_the_checksums_that_scapy_computes(
     again = IP(octets)
     del again.chksum, again[TCP].chksum
     assert bytes(again) == octets
+
+
+# Sending ---------------------------------------------------------------------------------------------------------------
+
+
+class RawSocket:
+    """What the kernel would be asked for; a raw socket of its own needs a privilege. Has no route to `NOWHERE`."""
+
+    sent: ClassVar[list[tuple[int, bytes, str]]] = []
+    mark = 0
+
+    def __init__(self, *kind: int) -> None:
+        assert kind == (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    def __enter__(self) -> RawSocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_MARK)
+        self.mark = value
+
+    def sendto(self, octets: bytes, to: tuple[str, int]) -> None:
+        if to[0] == str(NOWHERE):
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        self.sent.append((self.mark, octets, to[0]))
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes, str]]:
+    monkeypatch.setattr(socket, "socket", RawSocket)
+    monkeypatch.setattr(RawSocket, "sent", [])
+    return RawSocket.sent
+
+
+TO_SERVER = Reset(source=CLIENT, source_port=40_000, destination=VIP, destination_port=104, seq=2, mark=0x6C620001)
+
+
+def test_reset_to_a_server_goes_by_its_probe_path_and_the_next_one_by_its_own(
+    sent: list[tuple[int, bytes, str]],
+) -> None:
+    """A mark that stayed would send a client's reset to the server."""
+    assert tcp.send([TO_SERVER, reset(), replace(TO_SERVER, mark=0x6C620002)]) == 3
+    assert [(mark, to) for mark, _, to in sent] == [(0x6C620001, str(VIP)), (0, str(CLIENT)), (0x6C620002, str(VIP))]
+    assert [octets for _, octets, _ in sent] == [packet_of(TO_SERVER), packet_of(reset()), packet_of(TO_SERVER)]
+
+
+def test_reset_that_finds_no_route_is_not_counted_and_keeps_back_no_other(sent: list[tuple[int, bytes, str]]) -> None:
+    assert tcp.send([replace(reset(), destination=NOWHERE), reset()]) == 1
+    assert [to for _, _, to in sent] == [str(CLIENT)]

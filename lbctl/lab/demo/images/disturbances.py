@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lbctl.errors import LbctlError
 from lbctl.lab import dicom, http
 from lbctl.lab.archives import HTTP_PORT
+from lbctl.lab.demo.images.stage import CHECK_INTERVAL_S, CHECK_TIMEOUT_S, FALL, PEER, POOL, Stage
+from lbctl.lab.demo.images.transfers import note_stored, progress_of, retrieve_whole, start_stores
 from lbctl.lab.demo.ledger import Phase
-from lbctl.lab.demo.stage import CHECK_INTERVAL_S, CHECK_TIMEOUT_S, FALL, PEER, POOL, Stage
-from lbctl.lab.demo.transfers import note_stored, progress_of, retrieve_whole, start_stores
+from lbctl.lab.demo.scene import undone_by
 from lbctl.lab.demo.words import by_name
 from lbctl.lab.node import Node
 from lbctl.lab.studies import SENTINEL_ID, SENTINEL_NAME
@@ -208,7 +208,7 @@ def _agent_says(stage: Stage, name: str, answer: str) -> Iterator[None]:
         _wait_weight(stage, name, 100)
 
     stage.agents[name].say(answer)
-    with _undone_by(undo):
+    with undone_by(undo):
         yield
 
 
@@ -219,7 +219,7 @@ def _killed(stage: Stage, name: str) -> Iterator[None]:
         stage.daemon.wait_states(POOL, {name: "up"})
 
     stage.archives[name].kill()
-    with _undone_by(undo):
+    with undone_by(undo):
         yield
 
 
@@ -230,19 +230,8 @@ def _drained(stage: Stage, name: str) -> Iterator[None]:
         stage.daemon.wait_states(POOL, {name: "up"})
 
     stage.daemon.ctl("drain", f"{POOL}/{name}")
-    with _undone_by(undo):
+    with undone_by(undo):
         yield
-
-
-@contextmanager
-def _undone_by(undo: Callable[[], None]) -> Iterator[None]:
-    """For the acts to come, also after an act that failed; but not on Ctrl-C, when there are none."""
-    try:
-        yield
-    except LbctlError:
-        undo()
-        raise
-    undo()
 
 
 def _who_answers(clients: Sequence[Node], *, each: int) -> Counter[str]:

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lbctl.errors import LabError, LbctlError
+from lbctl.errors import LabError
 from lbctl.lab import dicom
 from lbctl.lab.agent import DEFAULT_PORT, Agent
 from lbctl.lab.archives import AE_TITLE, DICOM_PORT, HTTP_PORT, Archive, start_archives
-from lbctl.lab.capture import FROM_CLIENTS, Direction, FrameCounter, Traffic
+from lbctl.lab.capture import FROM_CLIENTS
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.demo.ledger import Ledger, Phase
+from lbctl.lab.demo.placement import placement
+from lbctl.lab.demo.scene import Scene
 from lbctl.lab.namespaces import require_tools
 from lbctl.lab.node import Node
 from lbctl.lab.studies import Study, generate_study
 from lbctl.lab.topology import VIP, Lab
-from lbctl.lab.wait import wait_until
 
 POOL = "archives"
 PEER = dicom.Peer(address=VIP, port=DICOM_PORT, called_ae=AE_TITLE)
@@ -60,28 +61,16 @@ pools:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """Everything an act may use. ``studies`` are for storing, one for each act that stores."""
+class Stage(Scene):
+    """What the acts use. ``studies`` are for storing, one for each act that stores."""
 
-    lab: Lab
     archives: dict[str, Archive]
     agents: dict[str, Agent]
-    daemon: Daemon
-    counter: FrameCounter
     studies: tuple[Study, ...]
-    ledger: Ledger
-    directory: Path
-
-    @property
-    def clients(self) -> tuple[Node, ...]:
-        """The clients' nodes."""
-        return self.lab.clients
 
     def backends(self) -> dict[str, dict[str, Any]]:
         """The archives as ``lbctl status`` tells them, by name."""
-        rows = self.daemon.backends(POOL)
-        self.ledger.backends = list(rows.values())
-        return rows
+        return {row["name"]: row for row in self.look()}
 
     def connections(self) -> Counter[str]:
         """New connections since the start by archive, as the data plane counted them."""
@@ -92,58 +81,28 @@ class Stage:
         return next(iter(self.archives.values())).count_instances()
 
     def placement(self, stores: Sequence[dicom.Store]) -> dict[dicom.Store, str]:
-        """Which archive holds each store's association now, as the kernels of both ends have it; without those that ended.
-
-        A client's kernel knows the local port of the store's process, an archive's the remote ports of its associations.
-        """
-        held = {
-            peer: name for name, archive in self.archives.items() for peer, _ in _established(archive.node, "sport")
-        }
-        placed = {}
-        for client in {store.node for store in stores}:
-            for local, process in _established(client, "dport"):
-                for store in stores:
-                    if f"pid={store.process.pid}," in process and local in held:
-                        placed[store] = held[local]
-        return placed
+        """Which archive holds each store's association now; without those that ended."""
+        return placement(stores, {name: archive.node for name, archive in self.archives.items()})
 
     def store(self, client: Node, files: Sequence[Path]) -> dicom.Store:
         """Start a C-STORE of some files through the virtual address."""
         log = self.directory / f"store-{time.monotonic_ns()}.log"
         return dicom.Store(client, PEER, files, log=log)
 
-    @contextmanager
-    def phase(self, name: str, *, title: str, why: str) -> Iterator[Phase]:
-        """Measure what happens inside. What goes wrong there is an expectation not met, and the next act goes on."""
-        connections, traffic = self.connections(), self.counter.read()
-        phase = Phase(name=name, title=title, why=why, so_far=lambda: self.counter.read() - traffic)
-        self.ledger.phases.append(phase)
-        with _noting_failure(phase):
-            yield phase
-        with _noting_failure(phase):
-            phase.traffic = self._settled() - traffic
+    def begin(self, phase: Phase) -> Callable[[], None]:
+        """Every act is judged by its direct return, and by where its connections went."""
+        before = self.connections()
+
+        def conclude() -> None:
             _expect_direct_return(phase)
             # Counter's own minus would leave out the archives that got nothing.
-            phase.connections = {name: count - connections[name] for name, count in self.connections().items()}
-        phase.elapsed_s = round(time.monotonic() - phase.began_s, 2)
+            phase.connections = {name: count - before[name] for name, count in self.connections().items()}
 
-    def _settled(self) -> Traffic:
-        """What has passed, once the clients are silent: two looks that show the same; at the latest after a second."""
-        give_up_s = time.monotonic() + 1.0
-        looks = [self.counter.read()]
-
-        def is_silent() -> bool:
-            looks.append(self.counter.read())
-            passed = looks[-1] - looks[-2]
-            frames = sum(passed.of(direction, *FROM_CLIENTS).frames for direction in Direction)
-            return not frames or time.monotonic() > give_up_s
-
-        wait_until(is_silent, deadline_s=5.0, what="the clients to be silent")
-        return looks[-1]
+        return conclude
 
 
 @contextmanager
-def set_stage(lab: Lab, ledger: Ledger, *, say: Callable[[str], None]) -> Iterator[Stage]:
+def set_stage(lab: Lab, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Stage]:
     """Start the archives, the agents and the daemon on a lab, and generate the studies meanwhile."""
     _require_means(lab.directory)
     with _generated_meanwhile(lab.directory) as studies:
@@ -189,14 +148,6 @@ def configuration(lab: Lab) -> str:
     )
 
 
-@contextmanager
-def _noting_failure(phase: Phase) -> Iterator[None]:
-    try:
-        yield
-    except LbctlError as error:
-        phase.expect(False, "the act runs to its end", expected="no error", seen=error.message)
-
-
 def _expect_direct_return(phase: Phase) -> None:
     assert phase.traffic is not None
     phase.expect_equal(
@@ -209,14 +160,6 @@ def _expect_direct_return(phase: Phase) -> None:
         expected=f"{received:,} frames",
         seen=f"{sent_on:,} frames",
     )
-
-
-def _established(node: Node, port: str) -> list[tuple[str, str]]:
-    """DICOM associations at a node: (the client's address and port, the process that holds it)."""
-    shown = node.run(["ss", "-Htnp", "state", "established", f"{port} = :{DICOM_PORT}"]).stdout
-    column = 3 if port == "sport" else 2  # the client is the peer, seen from an archive
-    rows = (line.split(maxsplit=4) for line in shown.splitlines())
-    return [(row[column], row[4] if len(row) > 4 else "") for row in rows]
 
 
 def _require_means(directory: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lbctl.lab import dicom, http
 from lbctl.lab.archives import HTTP_PORT
+from lbctl.lab.demo.images.stage import PEER, Stage
 from lbctl.lab.demo.ledger import Phase
-from lbctl.lab.demo.stage import PEER, Stage
 from lbctl.lab.demo.words import amount, by_name
 from lbctl.lab.node import Node
 from lbctl.lab.studies import Completeness, Study, compare

@@ -1,0 +1,101 @@
+"""Pools of which one backend is active at a time: which one, and what that makes of the others. Pure.
+
+Where messages are ordered (HL7 over MLLP), two active receivers would split the feed. So a backend that is not the active one
+is kept halted in the data plane: if it was active before, what its clients send on old connections is answered by a reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from lbctl.core.model import Backend, Declaration, Failback, Policy, Pool
+from lbctl.core.standing import Condition, Standing
+from lbctl.core.tables import BackendState
+
+
+def active_of(
+    pool: Pool, standings: Mapping[str, Standing], *, before: str | None, unheard: Collection[str] = ()
+) -> str | None:
+    """The name of the backend that is to be active, given the one that was (of this pool, or ``None``).
+
+    As long as nobody can take connections the former one stays: there is nothing to switch to, and its own connections may
+    be alive. So it does while nobody at all is heard where it is (``unheard``, labels): it may be the director that is cut
+    off, and whoever is to take over is no better. And so it does until its first probe has ended, as after a reboot."""
+    known = [backend.name for backend in pool.backends]
+    if before in known and _is_in_question(f"{pool.name}/{before}", standings, unheard):
+        return before
+    able = [backend.name for backend in pool.backends if standings[backend.label].weight]
+    stays = before in able and (pool.failback is Failback.MANUAL or before == able[0])
+    if stays or not able:
+        return before if before in known else None
+    return able[0]
+
+
+def _is_in_question(label: str, standings: Mapping[str, Standing], unheard: Collection[str]) -> bool:
+    return label in unheard or standings[label].condition is Condition.UNKNOWN
+
+
+def actives_of(
+    declaration: Declaration,
+    standings: Mapping[str, Standing],
+    *,
+    before: Mapping[str, str],
+    unheard: Collection[str] = (),
+) -> Mapping[str, str]:
+    """The active backend of each pool with fail-over that has one."""
+    found = {
+        pool.name: active_of(pool, standings, before=before.get(pool.name), unheard=unheard)
+        for pool in declaration.pools
+        if has_one(pool)
+    }
+    return {pool: name for pool, name in found.items() if name is not None}
+
+
+def has_one(pool: Pool) -> bool:
+    """Whether only one backend of the pool is active at a time."""
+    return pool.policy is Policy.FAILOVER
+
+
+def receivers(declaration: Declaration) -> tuple[Backend, ...]:
+    """The backends of which no two may receive at once."""
+    return tuple(backend for pool in declaration.pools if has_one(pool) for backend in pool.backends)
+
+
+def still_declared(actives: Mapping[str, str], before: Declaration, after: Declaration) -> Mapping[str, str]:
+    """The active backends that another file has, too. One under another address is another server."""
+    addresses = {backend.label: backend.address for backend in after.backends()}
+    gone = {backend.label for backend in before.backends() if addresses.get(backend.label) != backend.address}
+    return {pool: name for pool, name in actives.items() if f"{pool}/{name}" not in gone}
+
+
+def turned_receivers(before: Declaration, after: Declaration) -> tuple[Backend, ...]:
+    """Those of a pool whose backends all received before, and of which only one may now."""
+    turned = {pool.name for pool in after.pools if has_one(pool)}
+    return tuple(backend for backend in before.backends() if backend.pool in turned)
+
+
+def standings_with(
+    declaration: Declaration, standings: Mapping[str, Standing], actives: Mapping[str, str]
+) -> Mapping[str, Standing]:
+    """What becomes of the standings when only these backends are active."""
+    idle = {
+        backend.label: actives.get(pool.name)
+        for pool in declaration.pools
+        if has_one(pool)
+        for backend in pool.backends
+        if backend.name != actives.get(pool.name)
+    }
+    return {label: _standby(stands, idle[label]) if label in idle else stands for label, stands in standings.items()}
+
+
+def _standby(stands: Standing, active: str | None) -> Standing:
+    """One that is down, drained or the like is told as such: it would not take over."""
+    if not stands.weight:
+        return replace(stands, state=BackendState.HALTED)
+    return Standing(
+        condition=Condition.STANDBY,
+        reason=f"takes over if {active} fails" if active else stands.reason,
+        state=BackendState.HALTED,
+        weight=0,
+    )

@@ -1,0 +1,44 @@
+"""A daemon with sample answers; it answers a command with what it was told."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from lbctl.daemon.models import Assignments, Flows, Status
+from lbctl.errors import UsageError
+from tests.unit.cli import samples
+
+_PRIVATE = ("archives", "empty", "images")
+
+
+class Canned:
+    """Keeps nothing, so that many tests may share one."""
+
+    def status(self) -> Status:
+        return samples.status()
+
+    def flows(self, limit: int) -> Flows:
+        return samples.flows()
+
+    async def drain(self, label: str) -> str:
+        return f"drain {label}"
+
+    async def halt(self, label: str) -> str:
+        return f"halt {label}"
+
+    async def enable(self, label: str) -> str:
+        return f"enable {label}"
+
+    async def activate(self, label: str) -> str:
+        return f"activate {label}"
+
+    def assignments(self, pool: str | None) -> Assignments:
+        if pool is not None and pool not in _PRIVATE:
+            raise UsageError(f"there is no pool {pool}", hint=f"those with private storage are: {', '.join(_PRIVATE)}")
+        return samples.assignments(pool)
+
+    async def assign(self, pool: str, source: IPv4Address, backend: str) -> str:
+        return f"assign {pool} {source} {backend}"
+
+    async def unassign(self, pool: str, source: IPv4Address) -> str:
+        return f"unassign {pool} {source}"
