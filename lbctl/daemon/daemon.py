@@ -31,6 +31,8 @@ from lbctl.daemon.reporting import Reporter
 from lbctl.daemon.resetting import Resetter
 from lbctl.daemon.store import ActiveStore, AssignmentStore, OverrideStore
 from lbctl.daemon.surroundings import Claims, Surroundings, faults_of
+from lbctl.daemon.sweeping import Sweeper
+from lbctl.daemon.verifying import Verifier
 from lbctl.dataplane.port import Dataplane
 from lbctl.errors import KernelError, LbctlError
 from lbctl.network.port import Link, LinkChanged, NeighbourChanged
@@ -78,6 +80,8 @@ class Daemon:
             self._reconciler, dataplane, self._facts, attachments=self._attacher.attachments, assigner=assigner
         )
         self._resetter = Resetter(dataplane, surroundings, label_of=self._reconciler.label_of)
+        verifier = Verifier(dataplane, surroundings.network)
+        self._sweeper = Sweeper(self._reconciler, dataplane, self._resetter, verifier)
         self.operator = Operator(
             reconciler=self._reconciler,
             reporter=self._reporter,
@@ -95,7 +99,7 @@ class Daemon:
             self._learn_claims(claims.owners.keys() | claims.unchecked, claims)
             await self._settle(links)
             if self._reconciler.current.services:  # adopted: no id that a flow refers to may be given away
-                await self._sweep()
+                await self._sweeper.sweep()
             await self._first_verdicts()
             await self._reconcile()
             self._attacher.attach(self._reconciler.declaration, links)
@@ -199,18 +203,11 @@ class Daemon:
         while True:
             try:
                 self._reporter.note()
-                await self._sweep()
+                await self._sweeper.sweep()
             except KernelError as error:
                 self._facts.failed(error)
             self._has_news.set()
             await asyncio.sleep(SWEEP_INTERVAL_S)
-
-    async def _sweep(self) -> None:
-        limits = self._reconciler.idle_limits()
-        started = time.monotonic()  # what began to flow during the sweep may have been missed
-        sweep = await asyncio.to_thread(self._dataplane.sweep, limits)
-        self._reconciler.swept(sweep, now=started)
-        self._resetter.catch_up(self._reconciler.current, sweep.open)
 
     async def _recheck_refused_forever(self) -> None:
         """A VIP that somebody else answered for may be free by now."""

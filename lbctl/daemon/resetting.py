@@ -51,9 +51,9 @@ class Resetter:
         marks = {ref: self._surroundings.mark(label) for ref, label in labels.items() if label}
         try:
             waiting = await asyncio.to_thread(self._dataplane.give_up, list(ended))
-            told = await self._surroundings.network.send_resets([_to_client(end) for end in waiting])
+            told = await self._surroundings.network.send_segments([_to_client(end) for end in waiting])
             to_servers = [_to_server(end, mark) for end in waiting if (mark := marks.get(end.backend))]
-            servers_told = await self._surroundings.network.send_resets(to_servers)
+            servers_told = await self._surroundings.network.send_segments(to_servers)
         except LbctlError as error:
             _log.error("%s", error)
             return

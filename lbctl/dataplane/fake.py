@@ -135,9 +135,17 @@ class FakeDataplane:
             vips[flow.vip] = vips.get(flow.vip, 0) + 1
         return Sweep(flows=flows, services={}, vips=vips, open={}, ended={}, expired=expired, capacity=1 << 16)
 
+    def set_clock(self) -> None:
+        """There is no program here."""
+
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """The flows that the test put there."""
         return self.live_flows[:limit]
+
+    def quiet(self, references: Sequence[int], *, idle_s: float, limit: int) -> Sequence[Waiting]:
+        """Those that the test put there."""
+        flows = [flow for flow in self.live_flows if flow.backend in references and flow.idle_s > idle_s]
+        return [_waiting(flow) for flow in flows if flow.protocol is Transport.TCP and flow.state == "open"][:limit]
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
         """The open TCP flows that the test put there; what they acknowledged is 1, what they send next 2."""
@@ -147,19 +155,7 @@ class FakeDataplane:
             if flow.backend in references and flow.protocol is Transport.TCP and flow.state == "open"
         ]
         self.live_flows = [replace(flow, state="reset") if flow in given_up else flow for flow in self.live_flows]
-        return [
-            Waiting(
-                backend=f.backend,
-                client=f.client,
-                client_port=f.client_port,
-                vip=f.vip,
-                vip_port=f.vip_port,
-                acked=1,
-                next=2,
-                was_open=True,
-            )
-            for f in given_up
-        ]
+        return [_waiting(flow) for flow in given_up]
 
     def connections(self) -> Mapping[int, Connected]:
         """What the test put there."""
@@ -191,6 +187,19 @@ class FakeDataplane:
     def memory_bytes(self) -> int:
         """None."""
         return 0
+
+
+def _waiting(flow: FlowEntry) -> Waiting:
+    return Waiting(
+        backend=flow.backend,
+        client=flow.client,
+        client_port=flow.client_port,
+        vip=flow.vip,
+        vip_port=flow.vip_port,
+        acked=1,
+        next=2,
+        was_open=True,
+    )
 
 
 def _set(table: dict[_Key, _Row], key: _Key, row: _Row | None) -> None:

@@ -91,6 +91,16 @@ class FlowTables:
             found += _waiting(keys[ours][is_marked], flows[ours][is_marked])
         return found
 
+    def quiet(self, references: Sequence[int], *, idle_s: float, limit: int) -> Sequence[Waiting]:
+        """At most ``limit`` open TCP flows of these backends that have been idle for longer than that."""
+        found: list[Waiting] = []
+        ticks = idle_s * self._hz()
+        for keys, flows in self._maps[FLOW_MAPS[Transport.TCP]].batches():
+            is_open = np.isin(flows["backend"], references) & (flows["state"] == FlowState.OPEN)
+            quiet = np.flatnonzero(is_open & (sweep.idle_ticks(flows, self._now()) > ticks))[: limit - len(found)]
+            found += _waiting(keys[quiet], flows[quiet])
+        return found
+
     def entries(self, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""
         found: list[FlowEntry] = []

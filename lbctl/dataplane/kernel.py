@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lbctl.core.ids import FREE
 from lbctl.core.model import AttachMode
@@ -30,7 +28,8 @@ from lbctl.dataplane.assignments import Assignments
 from lbctl.dataplane.clock import Clock
 from lbctl.dataplane.connections import Connections
 from lbctl.dataplane.flows import FlowTables
-from lbctl.dataplane.layout import GLOBALS, INTERFACES, MAPS, Reason
+from lbctl.dataplane.globals import Globals
+from lbctl.dataplane.layout import INTERFACES, MAPS, Reason
 from lbctl.dataplane.links import Links
 from lbctl.dataplane.maps import HashMap, PerCpuArray, memory_of, shared_array
 from lbctl.dataplane.pools import POOL_MAPS, PoolTables
@@ -57,6 +56,7 @@ class KernelDataplane:
         self._links = Links(pins, loaded.programs[loader.INGRESS])
         self._hashes = {name: HashMap(fd, loaded.specs[name]) for name, fd in loaded.maps.items()}
         self._flows = FlowTables(self._hashes, now=self.clock.jiffies, hz=lambda: self.clock.hz)
+        self.globals = Globals(self._hashes["lb_globals"])
         self._assignments = Assignments(self._hashes["lb_assignments"])
         self._stats = {name: PerCpuArray(loaded.maps[name], MAPS[name]) for name in _PER_CPU}
         self._filter = shared_array(loaded.maps["lb_vip_filter"], MAPS["lb_vip_filter"])
@@ -84,7 +84,7 @@ class KernelDataplane:
             slots={i: self._pools.slots(pool) for i, pool in pools.items()},
             members={i: self._pools.members(i) for i in pools},
             freed={int(i): int(self._backends[i]["link"]) >> 48 for i in freed},
-            drops_wrong_ports=bool(self._globals()["drops_wrong_ports"]),
+            drops_wrong_ports=bool(self.globals.read()["drops_wrong_ports"]),
         )
 
     def _read_interfaces(self) -> Mapping[int, InterfaceRow]:
@@ -123,7 +123,7 @@ class KernelDataplane:
             case SetMembers():
                 self._pools.write_members(step)
             case SetWrongPorts():
-                self._change_globals(drops_wrong_ports=step.after)
+                self.globals.change(drops_wrong_ports=step.after)
 
     def _write_interface(self, step: SetInterface) -> None:
         row = step.ifindex % INTERFACES
@@ -184,33 +184,19 @@ class KernelDataplane:
 
     def sow(self, seed: int) -> None:
         """Give the flow hash its secret, unless flows were placed by another already."""
-        found = self._globals()
+        found = self.globals.read()
         if not found["seed"] and not found["generation"]:
-            self._change_globals(seed=seed)
+            self.globals.change(seed=seed)
 
     def generation(self) -> int:
         """How many complete writes there were since the maps were made, by this daemon and those before it."""
-        return int(self._globals()["generation"])
+        return int(self.globals.read()["generation"])
 
     def seal(self) -> int:
         """Count one complete write; returns the new generation number."""
-        found = self._globals()
-        generation = int(found["generation"]) + 1
-        hz = self.clock.known_hz or int(found["hz"])
-        self._change_globals(generation=generation, hz=hz)
+        generation = int(self.globals.read()["generation"]) + 1
+        self.globals.change(generation=generation)
         return generation
-
-    def _globals(self) -> NDArray[Any]:
-        """The row, shape (); its fields as in ``struct globals``."""
-        found = self._hashes["lb_globals"].get(0)
-        row: NDArray[Any] = np.zeros(1, GLOBALS)[0] if found is None else found[0]
-        return row
-
-    def _change_globals(self, **fields: int) -> None:
-        row = self._globals()
-        for name, value in fields.items():
-            row[name] = value
-        self._hashes["lb_globals"].set(0, row.item())
 
     # Counters and flows ----------------------------------------------------------------------------------------------
 
@@ -236,6 +222,10 @@ class KernelDataplane:
         self._connections.settle({id_of(ref): count for ref, count in found.open.items()}, opened_before=opened)
         return found
 
+    def quiet(self, references: Sequence[int], *, idle_s: float, limit: int) -> Sequence[Waiting]:
+        """At most ``limit`` open TCP connections of these backends whose clients have been silent for longer than that."""
+        return self._flows.quiet(references, idle_s=idle_s, limit=limit)
+
     def connections(self) -> Mapping[int, Connected]:
         """The TCP connections of each backend that the tables have, by id."""
         live, full = self._connections.live(), self._connections.is_full()
@@ -251,6 +241,12 @@ class KernelDataplane:
     def assign(self, changes: Mapping[Assigned, int | None]) -> None:
         """Give sources another backend (a reference), or none."""
         self._assignments.change(changes)
+
+    def set_clock(self) -> None:
+        """Tell the program how fast its clock goes, once that was measured: by a sweep."""
+        hz = self.clock.known_hz
+        if hz and hz != self.globals.read()["hz"]:
+            self.globals.change(hz=hz)
 
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""

@@ -114,7 +114,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A client whose backend (a reference) is dead or halted. ``acked`` is the sequence number that the client expects next
+    """A client that waits for its backend (a reference). ``acked`` is the sequence number that the client expects next
     from the VIP, ``next`` the one that the server expects from the client; ``was_open``: neither had ended it."""
 
     backend: int
@@ -154,12 +154,20 @@ class Dataplane(Protocol):
         """Delete idle flows, and those whose backend is no more; count the others."""
         ...
 
+    def set_clock(self) -> None:
+        """Tell the program how fast its clock goes, once that was measured: by a sweep."""
+        ...
+
     def flows(self, *, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""
         ...
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
         """The TCP clients of these backends, whose flows end soon."""
+        ...
+
+    def quiet(self, references: Sequence[int], *, idle_s: float, limit: int) -> Sequence[Waiting]:
+        """At most ``limit`` open TCP connections of these backends whose clients have been silent for longer than that."""
         ...
 
     def connections(self) -> Mapping[int, Connected]:

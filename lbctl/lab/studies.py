@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+from numpy.random import default_rng  # now: an import in a thread and Ctrl-C in another can lock each other up
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -59,7 +60,7 @@ class Completeness:
 def generate_study(directory: Path, *, seed: int, instances: int = 200) -> Study:
     """Write a CT study of 512 x 512 x 16 bit images (0.52 MB each) into a new directory; the seed decides each byte."""
     directory.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
+    rng = default_rng(seed)
     study_uid = _uid(seed, "study")
     template_uid = _uid(seed, "template")
     header = _encoded_header(seed, study_uid=study_uid, template_uid=template_uid)

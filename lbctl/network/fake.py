@@ -16,7 +16,7 @@ from lbctl.network.port import (
     NetworkEvent,
     ProbePath,
 )
-from lbctl.network.tcp import Reset
+from lbctl.network.tcp import Segment
 
 
 class FakeNetwork:
@@ -34,7 +34,7 @@ class FakeNetwork:
         self.managed: set[tuple[int, IPv4Address]] = set()
         self.paths: frozenset[ProbePath] = frozenset()
         self.announcements: list[tuple[str, IPv4Address]] = []
-        self.resets: list[Reset] = []
+        self.segments: list[Segment] = []
         self.is_closed = False
         self._queue: asyncio.Queue[NetworkEvent] = asyncio.Queue()
 
@@ -111,10 +111,10 @@ class FakeNetwork:
         """Look up ``duplicates``."""
         return self.duplicates.get(vip)
 
-    async def send_resets(self, resets: Sequence[Reset]) -> int:
-        """Append to ``resets``."""
-        self.resets += resets
-        return len(resets)
+    async def send_segments(self, segments: Sequence[Segment]) -> int:
+        """Append to ``segments``."""
+        self.segments += segments
+        return len(segments)
 
     async def close(self) -> None:
         """Note that it was called."""

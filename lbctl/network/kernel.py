@@ -17,13 +17,13 @@ from lbctl.network.netlink import Netlink
 from lbctl.network.paths import apply, read_tables, tables_of
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
 from lbctl.network.refusals import explained
-from lbctl.network.tcp import Reset
+from lbctl.network.tcp import Segment
 from lbctl.network.watch import NeighbourWatch
 
 _log = logging.getLogger(__name__)
 
-RESETS_AT_ONCE = 200
-RESET_PAUSE_S = 0.01
+SEGMENTS_AT_ONCE = 200
+SEGMENT_PAUSE_S = 0.01
 
 
 class KernelNetwork:
@@ -113,12 +113,12 @@ class KernelNetwork:
         """RFC 5227 ARP probe; takes ``probes * spacing_s`` seconds when nobody answers."""
         return await packets.find_duplicate(link, vip, probes=probes, spacing_s=spacing_s)
 
-    async def send_resets(self, resets: Sequence[Reset]) -> int:
-        """In small portions, so that a reset of thousands floods nobody and the loop turns meanwhile."""
+    async def send_segments(self, segments: Sequence[Segment]) -> int:
+        """In small portions, so that thousands flood nobody and the loop turns meanwhile."""
         sent = 0
-        for start in range(0, len(resets), RESETS_AT_ONCE):
-            sent += tcp.send(resets[start : start + RESETS_AT_ONCE])
-            await asyncio.sleep(RESET_PAUSE_S)
+        for start in range(0, len(segments), SEGMENTS_AT_ONCE):
+            sent += tcp.send(segments[start : start + SEGMENTS_AT_ONCE])
+            await asyncio.sleep(SEGMENT_PAUSE_S)
         return sent
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
-from lbctl.network.tcp import Reset
+from lbctl.network.tcp import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +113,8 @@ class Network(Protocol):
         """RFC 5227 ARP probe: the MAC of a station that already answers for the VIP, or ``None`` after the wait."""
         ...
 
-    async def send_resets(self, resets: Sequence[Reset]) -> int:
-        """Tell these clients and servers that their connections are over; returns how many were told."""
+    async def send_segments(self, segments: Sequence[Segment]) -> int:
+        """Send these to clients and servers; returns how many left."""
         ...
 
     async def close(self) -> None:

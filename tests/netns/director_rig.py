@@ -41,7 +41,7 @@ def configuration(
     interface: str = "eth0",
     mode: str = "auto",
     director: IPv4Address = SUBNET[10],
-    pool: Mapping[str, str] | None = None,
+    pool: Mapping[str, Any] | None = None,
 ) -> str:
     """A file (JSON is YAML) with a TCP and a UDP service on each VIP, answered by these backends."""
     addresses = {node.name: node.address for node in backends} | dict(more_backends or {})

@@ -160,7 +160,7 @@ class Rig:
     ) -> None:
         """So many tokens in every bucket that the rig's tables use, on every CPU; last refilled so many ticks ago. Those for
         handshakes apart: few tests want to run out of them."""
-        self.dataplane._change_globals(seed=0, generation=0, hz=hz)
+        self.dataplane.globals.change(seed=0, generation=0, hz=hz)
         values = np.zeros(possible_cpus(), BUDGET_ROW)
         values["refilled"] = self.clock.jiffies() - idle_ticks & 0xFFFFFFFF
         for row in range(_OWNERS_OF_TOKENS * PURPOSES):

@@ -147,8 +147,8 @@ def test_halt_tells_client_and_server(tmp_path: Path) -> None:
     async def scene() -> None:
         stage.dataplane.live_flows.append(flow(ref(stage.dataplane, "a")))
         await stage.daemon.operator.halt("p/a")
-        await stage.eventually(lambda: len(stage.network.resets) == 2)
-        assert stage.network.resets == [TO_CLIENT, to_server(stage, "p/a")]
+        await stage.eventually(lambda: len(stage.network.segments) == 2)
+        assert stage.network.segments == [TO_CLIENT, to_server(stage, "p/a")]
 
     asyncio.run(stage.play(scene))
 
@@ -161,7 +161,7 @@ def test_drain_tells_nobody(tmp_path: Path) -> None:
         await stage.daemon.operator.drain("p/a")
         await stage.daemon.operator.halt("p/b")  # whatever had to be told of a would be told by now
         await stage.daemon.close()
-        assert stage.network.resets == []
+        assert stage.network.segments == []
 
     asyncio.run(stage.play(scene))
 
@@ -178,7 +178,7 @@ def test_daemon_tells_those_whom_the_one_before_did_not_come_to_tell(tmp_path: P
     second = Stage(tmp_path, dataplane=first.dataplane)
 
     async def scene() -> None:
-        await second.eventually(lambda: len(second.network.resets) == 2)
-        assert second.network.resets == [TO_CLIENT, to_server(second, "p/a")]
+        await second.eventually(lambda: len(second.network.segments) == 2)
+        assert second.network.segments == [TO_CLIENT, to_server(second, "p/a")]
 
     asyncio.run(second.play(scene))

@@ -19,7 +19,7 @@ from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import FlowEntry, IdleLimits
 from lbctl.errors import NetworkError
 from lbctl.network.fake import FakeNetwork
-from lbctl.network.tcp import Reset
+from lbctl.network.tcp import Reset, Segment
 from tests.strategies import backend_row
 from tests.unit.daemon.served import LINK
 
@@ -48,11 +48,11 @@ def flow(client_port: int, backend: int) -> FlowEntry:
 
 
 class NoSockets(FakeNetwork):
-    async def send_resets(self, resets: Sequence[Reset]) -> int:
+    async def send_segments(self, resets: Sequence[Segment]) -> int:
         raise NetworkError(f"open a raw socket for {len(resets)} resets: Operation not permitted")
 
 
-def told_of(*steps: Step, network: FakeNetwork | None = None, labels: Mapping[int, str] = LABELS) -> list[Reset]:
+def told_of(*steps: Step, network: FakeNetwork | None = None, labels: Mapping[int, str] = LABELS) -> list[Segment]:
     """The resets that go out once these steps are carried out. Backend 3 has a client, and so has 4."""
     network = network or FakeNetwork([LINK])
     dataplane = FakeDataplane()
@@ -66,7 +66,7 @@ def told_of(*steps: Step, network: FakeNetwork | None = None, labels: Mapping[in
         await resetter.close()
 
     asyncio.run(scene())
-    return network.resets
+    return network.segments
 
 
 def step(before: BackendRow | None, after: BackendRow | None) -> SetBackend:
@@ -144,7 +144,9 @@ def test_resetter_of_clients_that_end_gives_their_flows_up_at_once() -> None:
     ("row", "expected"),
     [(DEAD, [TO_CLIENT]), (HALTED, [TO_CLIENT, TO_SERVER]), (UP, []), (DRAINING, []), (DOWN, [])],
 )
-def test_resetter_catches_up_with_those_who_ought_to_have_no_connection(row: BackendRow, expected: list[Reset]) -> None:
+def test_resetter_catches_up_with_those_who_ought_to_have_no_connection(
+    row: BackendRow, expected: list[Segment]
+) -> None:
     """A daemon was killed before it told them."""
     network, dataplane = FakeNetwork([LINK]), FakeDataplane()
     dataplane.live_flows = [flow(40_000, reference(3, 8)), flow(40_001, reference(4, 1))]
@@ -159,4 +161,4 @@ def test_resetter_catches_up_with_those_who_ought_to_have_no_connection(row: Bac
                 await resetter.settle()
 
     asyncio.run(scene())
-    assert network.resets == expected  # the second time there is nobody left to be told
+    assert network.segments == expected  # the second time there is nobody left to be told
