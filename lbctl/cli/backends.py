@@ -17,7 +17,11 @@ _backend_argument = click.argument("backend", metavar="POOL/BACKEND")
 @_backend_argument
 @socket_option
 def drain(backend: str, socket: Path) -> None:
-    """Give a backend no new connections; its live ones go on, the idle ones too. Lasts through restarts."""
+    """Give a backend no new connections; its live ones go on, the idle ones too. Lasts through restarts.
+
+    Where only one backend of a pool is active (policy failover), draining that one makes another active and RESETS its
+    connections. Where storage is private, its assigned sources are refused until `lbctl enable`: nobody else has their studies.
+    """
     _command(socket, backend, "drain")
 
 
@@ -37,7 +41,10 @@ def halt(backend: str, socket: Path) -> None:
 @_backend_argument
 @socket_option
 def enable(backend: str, socket: Path) -> None:
-    """End a drain or a halt: the backend takes new connections as its health and weight allow."""
+    """End a drain or a halt: the backend takes new connections as its health and weight allow.
+
+    With policy failover it stands by, unless the pool fails back by itself; to return to it: `lbctl activate`.
+    """
     _command(socket, backend, "enable")
 
 
@@ -47,7 +54,8 @@ def enable(backend: str, socket: Path) -> None:
 def activate(backend: str, socket: Path) -> None:
     """Make a backend the active one of its pool, which must have the policy failover: the way to fail back.
 
-    The connections of the one that was active are reset, so that no two receive at a time. Lasts through restarts.
+    The connections of the one that was active are reset, so that no two receive at a time. Lasts through restarts. A pool
+    with `failback: automatic` chooses for itself: there drain the backends before this one instead.
     """
     _command(socket, backend, "activate")
 

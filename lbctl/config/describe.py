@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 from lbctl.config.numbers import seconds_text
 from lbctl.core.memory import flow_table_bytes
@@ -40,11 +41,31 @@ def describe(declaration: Declaration) -> list[str]:
 
 def warnings(declaration: Declaration) -> tuple[str, ...]:
     """What is allowed, but has a consequence that its author may not have in mind. One line each."""
-    return tuple(
-        f"pool {pool.name}: storage is private: clients assigned to one archive do not see the studies of the others"
-        for pool in declaration.pools
-        if pool.storage is Storage.PRIVATE and len(pool.backends) > 1
-    )
+    return (*_private_archives(declaration), *_servers_in_several_pools(declaration))
+
+
+def _private_archives(declaration: Declaration) -> Iterator[str]:
+    for pool in declaration.pools:
+        if pool.storage is Storage.PRIVATE and len(pool.backends) > 1:
+            yield (
+                f"pool {pool.name}: storage is private: clients assigned to one archive do not see the studies of the others"
+            )
+
+
+def _servers_in_several_pools(declaration: Declaration) -> Iterator[str]:
+    """Each pool counts, assigns and fails over for itself."""
+    pools: dict[IPv4Address, list[Pool]] = {}
+    for pool in declaration.pools:
+        for address in {backend.address for backend in pool.backends}:
+            pools.setdefault(address, []).append(pool)
+    for address, found in sorted(pools.items()):
+        names = " and ".join(pool.name for pool in found)
+        if len(found) > 1 and any(b.connection_limit for pool in found for b in pool.backends if b.address == address):
+            yield f"{address} is in pools {names}: its connections are limited in each apart, so divide what it is licensed for"
+        if {Storage.SHARED, Storage.PRIVATE} <= {pool.storage for pool in found}:
+            yield f"{address} is in pools {names}: its storage is called shared in one and private in another"
+        if {Policy.BALANCE, Policy.FAILOVER} <= {pool.policy for pool in found}:
+            yield f"{address} is in pools {names}: one of them has a single receiver at a time, and another has not"
 
 
 def _interface(interface: Interface) -> str:

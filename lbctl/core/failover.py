@@ -43,7 +43,7 @@ def actives_of(
     before: Mapping[str, str],
     unheard: Collection[str] = (),
 ) -> Mapping[str, str]:
-    """The active backend of each pool with fail-over that has one."""
+    """The active backend of each pool with failover that has one."""
     found = {
         pool.name: active_of(pool, standings, before=before.get(pool.name), unheard=unheard)
         for pool in declaration.pools

@@ -85,7 +85,7 @@ class Policy(StrEnum):
 
 
 class Failback(StrEnum):
-    """When a pool with fail-over goes back to a backend further up in its order."""
+    """When a pool with failover goes back to a backend further up in its order."""
 
     MANUAL = "manual"
     """When an operator says so."""

@@ -14,7 +14,7 @@
 | standby        | none            | reset on both sides      | another of its pool is the active one                | yes    |
 | removed        | none            | go on until they end;    | the file no longer has the backend                   | no     |
 |                |                 | reset if it was active   |                                                      |        |
-|                |                 | in a pool with fail-over |                                                      |        |
+|                |                 | in a pool with failover |                                                      |        |
 | unknown        | none            | go on                    | not probed yet                                       | yes    |
 | unresolved     | none            | reset, see below         | the neighbour does not answer ARP                    | yes    |
 | down           | none            | reset, see below         | probes fail                                          | yes    |

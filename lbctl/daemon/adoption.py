@@ -25,7 +25,7 @@ def adopted_health(row: BackendRow | None, *, override: Override | None, now: fl
 
 
 def adopted_actives(declaration: Declaration, current: Tables) -> Mapping[str, str]:
-    """The active backend of each pool with fail-over, as the kernel has it: the one that takes connections."""
+    """The active backend of each pool with failover, as the kernel has it: the one that takes connections."""
     taking = {row.identity for row in current.backends.values() if row.state is BackendState.UP}
     return {
         backend.pool: backend.name
@@ -35,7 +35,7 @@ def adopted_actives(declaration: Declaration, current: Tables) -> Mapping[str, s
 
 
 def adopted_former_receivers(declaration: Declaration, current: Tables) -> frozenset[int]:
-    """Identities of those that a pool with fail-over sent to, and that were taken out of the file while no daemon ran."""
+    """Identities of those that a pool with failover sent to, and that were taken out of the file while no daemon ran."""
     pools = {identity(pool.name) for pool in declaration.pools if has_one(pool)}
     blocks = [current.slots[number] for number, row in current.pools.items() if row.identity in pools]
     owners = {ref for block in blocks for ref in np.unique(block).tolist()}

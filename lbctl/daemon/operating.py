@@ -40,15 +40,22 @@ class Operator:
         """No new connections; live ones go on."""
         active = self._active(label)
         done = await self._override(label, Override.DRAINED)
-        return done or words.drained(label, takers=self._takers(label), before=active, active=self._active(label))
+        return done or words.drained(
+            label,
+            takers=self._takers(label),
+            before=active,
+            active=self._active(label),
+            sources=self._sources(label),
+        )
 
     async def halt(self, label: str) -> str:
         """No new connections, and an end to those there are."""
-        return await self._override(label, Override.HALTED) or words.halted(label, takers=self._takers(label))
+        done = await self._override(label, Override.HALTED)
+        return done or words.halted(label, takers=self._takers(label), sources=self._sources(label))
 
     async def enable(self, label: str) -> str:
         """End a drain or a halt."""
-        return await self._override(label, None) or f"{label} enabled"
+        return await self._override(label, None) or words.enabled(label, active=self._active(label))
 
     async def _override(self, label: str, wanted: Override | None) -> str:
         """On disk first, then in the kernel, then said. What there is to say if that is not all done, else nothing."""
@@ -71,6 +78,11 @@ class Operator:
     def _active(self, label: str) -> str | None:
         """The backend that is active in this one's pool, if only one is."""
         return self.reconciler.actives.get(label.partition("/")[0])
+
+    def _sources(self, label: str) -> int:
+        """How many sources are assigned to a backend."""
+        pool, _, name = label.partition("/")
+        return list(self.assigner.books.get(pool, {}).values()).count(name)
 
     async def activate(self, label: str) -> str:
         """Make a backend the active one of its pool."""

@@ -3,7 +3,7 @@
 | file               | holds                                                                       |
 | ------------------ | --------------------------------------------------------------------------- |
 | `overrides.json`   | the backends that an operator drained or halted                             |
-| `failover.json`    | the active backend of each pool with fail-over                              |
+| `failover.json`    | the active backend of each pool with failover                              |
 | `assignments.json` | each source's backend, in the pools with private storage                    |
 """
 
@@ -49,7 +49,7 @@ class Overrides(_Content):
 
 
 class Actives(_Content):
-    """The active backend of each pool with fail-over, by their names."""
+    """The active backend of each pool with failover, by their names."""
 
     active: dict[str, str] = {}
 

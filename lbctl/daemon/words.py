@@ -50,8 +50,9 @@ def require_private(name: str, pools: Mapping[str, bool]) -> None:
         raise UsageError(f"pool {name} assigns no sources, for its storage is not private", hint=hint)
 
 
-def drained(label: str, *, takers: Collection[str], before: str | None, active: str | None) -> str:
-    """A drain took effect; ``before`` and ``active`` if only one backend of the pool may receive: who that was, and is."""
+def drained(label: str, *, takers: Collection[str], before: str | None, active: str | None, sources: int) -> str:
+    """A drain took effect; ``before`` and ``active`` if only one backend of the pool may receive: who that was, and is.
+    ``sources`` are assigned to the backend."""
     name = label.partition("/")[2]
     if active not in (None, name):
         was_active = before == name
@@ -61,18 +62,30 @@ def drained(label: str, *, takers: Collection[str], before: str | None, active: 
             else f"{active} is the active one of its pool"
         )
         return f"{label} drained: {then}"
-    return f"{label} drained: no new connections, live ones go on{_warning(takers)}"
+    return f"{label} drained: no new connections, live ones go on{_warning(takers)}{_refused(sources)}"
 
 
-def halted(label: str, *, takers: Collection[str]) -> str:
-    """A halt took effect."""
-    return f"{label} halted: no new connections, live ones are reset{_warning(takers)}"
+def halted(label: str, *, takers: Collection[str], sources: int) -> str:
+    """A halt took effect; ``sources`` are assigned to the backend."""
+    return f"{label} halted: no new connections, live ones are reset{_warning(takers)}{_refused(sources)}"
+
+
+def enabled(label: str, *, active: str | None) -> str:
+    """A drain or a halt was ended; ``active`` if only one backend of the pool is."""
+    stands_by = active not in (None, label.partition("/")[2])
+    return (
+        f"{label} enabled; {active} stays the active one (lbctl activate {label})" if stands_by else f"{label} enabled"
+    )
 
 
 def activated(label: str, former: str | None) -> str:
     """A backend is the active one."""
     ended = f"; connections to {former} are reset" if former else ""
     return f"{label} is active now{ended}"
+
+
+def _refused(sources: int) -> str:
+    return f"; assigned sources are turned away meanwhile: {sources}" if sources else ""
 
 
 def _warning(takers: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""Numbered HL7 messages over fail-over and fail-back: one receiver at a time, in order, and none lost that was acknowledged."""
+"""Numbered HL7 messages over failover and failback: one receiver at a time, in order, and none lost that was acknowledged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOME = 50
 
 
 def configuration(lab: Lab, *, failback: str) -> str:
-    """A pool of receivers, by default with fail-over because they are HL7's."""
+    """A pool of receivers, by default with failover because they are HL7's."""
     check = "{type: tcp, interval: 300ms, timeout: 200ms, fall: 2, rise: 1}"
     return f"""
 interfaces:

@@ -114,7 +114,7 @@ def archives() -> PoolStatus:
 
 
 def pools() -> tuple[PoolStatus, ...]:
-    """One of each manner: private storage, fail-over, one that lives on its fallback, and that fallback."""
+    """One of each manner: private storage, failover, one that lives on its fallback, and that fallback."""
     active = backend("up", 1, name="feed1", share=1.0)
     standby = backend("standby", 2, name="feed2", connections=0)
     return (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.config.describe import warnings
 from lbctl.config.loader import load, parse
 from lbctl.core.model import (
     Declaration,
@@ -148,6 +149,36 @@ def test_two_pools_may_be_each_others_fallback() -> None:
         ("servers", OnEmpty.DROP),
         ("spare", OnEmpty.RESET),
     ]
+
+
+SEVERAL = """\
+interfaces: {eth0: {address: 192.0.2.10/24}}
+services:
+  one: {vip: 192.0.2.100, ports: [104], pool: first}
+  two: {vip: 192.0.2.101, ports: [104], pool: second}
+pools:
+  first: {FIRST, backends: {a: {address: 192.0.2.11}}}
+  second: {SECOND, backends: {b: {address: 192.0.2.11}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "warned_of"),
+    [
+        ("kind: other", "kind: other", None),
+        ("kind: other, connection_limit: 5", "kind: other", "limited in each apart"),
+        ("kind: archive, storage: shared", "kind: archive, storage: private", "shared in one and private in another"),
+        ("kind: hl7", "kind: other", "a single receiver at a time"),
+    ],
+    ids=["plain", "limit", "storage", "policy"],
+)
+def test_server_in_two_pools_that_contradict_each_other_is_warned_of(
+    first: str, second: str, warned_of: str | None
+) -> None:
+    found = warnings(declaration(SEVERAL.replace("FIRST", first).replace("SECOND", second)))
+    assert [("192.0.2.11 is in pools first and second" in line, str(warned_of) in line) for line in found] == (
+        [(True, True)] if warned_of else []
+    )
 
 
 def test_director_left_out_has_the_defaults() -> None:

@@ -10,7 +10,7 @@ MANUAL, AUTOMATIC = "policy: failover", "policy: failover, failback: automatic"
 
 
 def feeds(*backends: str, keys: str = MANUAL) -> Declaration:
-    """Pool ``p`` with fail-over."""
+    """Pool ``p`` with failover."""
     return declared(*backends or ("a", "b", "c"), keys=keys)
 
 

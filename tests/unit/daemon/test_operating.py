@@ -190,7 +190,7 @@ def test_halt_of_the_active_one_makes_the_next_one_active(tmp_path: Path) -> Non
     desk = Desk(tmp_path, FEEDS)
     assert desk.hear(desk.operator.halt("p/a")) == "p/a halted: no new connections, live ones are reset"
     assert desk.rig.states() == {"a": "halted", "b": "up", "c": "halted"}
-    assert desk.hear(desk.operator.enable("p/a")) == "p/a enabled"
+    assert desk.hear(desk.operator.enable("p/a")) == "p/a enabled; b stays the active one (lbctl activate p/a)"
     assert desk.pool().active == "b"
 
 
@@ -216,6 +216,12 @@ def private(tmp_path: Path) -> Desk:
 def test_assignments_are_listed_in_the_order_of_their_sources(private: Desk) -> None:
     rows = tuple(Assignment(pool="p", source=source, backend=name) for source, name in ((CT, "a"), (MR, "b")))
     assert private.operator.assignments(None) == private.operator.assignments("p") == Assignments(assignments=rows)
+
+
+@pytest.mark.parametrize("verb", ["drain", "halt"])
+def test_override_of_an_archive_says_how_many_sources_are_turned_away(private: Desk, verb: str) -> None:
+    told = private.hear(getattr(private.operator, verb)("p/a"))
+    assert told.endswith("; assigned sources are turned away meanwhile: 1")
 
 
 def test_assign_gives_the_next_connection_of_a_source_to_another(private: Desk) -> None:

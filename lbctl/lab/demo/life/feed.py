@@ -29,7 +29,7 @@ def fail_over_and_back(stage: Stage, phase: Phase) -> None:
         sender.wait_acknowledged(_SOME)
         failed_over_s = second.messages()[0].at_s - crashed_s
         first.start()
-        phase.now("engine1 is back and stands by: fail-back is for an operator", lambda: _progress(sender))
+        phase.now("engine1 is back and stands by: failback is for an operator", lambda: _progress(sender))
         stage.daemon.wait_states("engines", {"engine1": "standby"})
         sender.wait_acknowledged(_SOME)
         phase.now("lbctl activate engines/engine1", lambda: _progress(sender))
