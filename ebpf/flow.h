@@ -6,7 +6,7 @@
 #include "maps.h"
 #include "select.h"
 
-#define LARGEST_WINDOW (1U << 30) /* of TCP, with the largest scale (RFC 7323) */
+#define LARGEST_WINDOW (1U << 24) /* more than anybody has under way in a hospital */
 
 static __always_inline bool is_syn(const struct tcphdr *tcp)
 {
@@ -75,13 +75,11 @@ static __always_inline bool is_behind(u32 next, u32 latest)
 	return latest - next - 1 < LARGEST_WINDOW;
 }
 
-/* A SYN from the ports of an earlier connection (modalities reuse them) stays with its backend while that one is up, or
- * draining with the earlier connection still open. */
+/* A SYN from the ports of a connection that is open: sent again, or its client has crashed. It stays with its backend, for
+ * anybody may have sent it in the client's name; one that is down is given up. */
 static __always_inline bool may_reuse(const struct flow *flow, const struct backend *backend)
 {
-	if (backend->state == LB_BACKEND_UP)
-		return true;
-	return backend->state == LB_BACKEND_DRAINING && flow->state == LB_FLOW_OPEN;
+	return flow->state == LB_FLOW_OPEN && backend->state <= LB_BACKEND_DRAINING;
 }
 
 /* Each packet of a live connection leaves the time that it was seen at, and how far both ends have come. */

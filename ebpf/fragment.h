@@ -5,19 +5,6 @@
 
 #include "select.h"
 
-#define IP_MORE_FRAGMENTS 0x2000
-#define IP_FRAGMENT_OFFSET 0x1fff
-
-static __always_inline bool is_first_fragment(const struct iphdr *ip)
-{
-	return (ip->frag_off & be16(IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET)) == be16(IP_MORE_FRAGMENTS);
-}
-
-static __always_inline bool is_later_fragment(const struct iphdr *ip)
-{
-	return ip->frag_off & be16(IP_FRAGMENT_OFFSET);
-}
-
 /* Source, destination, identification and protocol name a datagram. */
 static __always_inline u64 hash_datagram(const struct iphdr *ip)
 {

@@ -52,9 +52,11 @@ static __always_inline bool is_vip(__be32 address)
 static __always_inline enum lb_reason open_tcp(struct choice *c)
 {
 	/* A SYN sent again goes where the first one went, while that backend takes new connections. */
-	if (choose_by_half_open(c) && c->backend->state == LB_BACKEND_UP && has_place(c))
-		return LB_SYN;
-	if (!choose_for_new(c))
+	bool is_repeated = choose_by_half_open(c) && c->backend->state == LB_BACKEND_UP && has_place(c);
+
+	if (is_repeated && c->backend->is_limited)
+		return LB_SYN; /* its entry says in which tick its place was reserved */
+	if (!is_repeated && !choose_for_new(c))
 		return nobody_for(c);
 	take_place(c);
 	remember_half_open(c);
@@ -77,21 +79,26 @@ static __always_inline enum entering enter_flow(struct choice *c, struct flow *f
 	return entered && choose_by_flow(c, entered) ? FOUND : NOWHERE;
 }
 
-/* The handshake's last packet: the connection is made, unless its backend is full by now. */
+/* The handshake's last packet: the connection is made, unless its backend is full by now, or another holds what the source
+ * sends. The server has accepted nothing yet. */
 static __always_inline enum lb_reason complete_tcp(struct choice *c, struct flow *fresh)
 {
 	enum entering entering;
 
+	if (!may_hold(c))
+		return nobody_for(c);
 	if (!take_token(c->service, LB_HANDSHAKES, HANDSHAKES_A_SECOND))
 		return LB_OVER_BUDGET;
 	entering = enter_flow(c, fresh);
-	if (entering == NOWHERE)
-		return LB_UNTRACKED; /* its half-open entry goes on to say where it went, and no limit counts it */
 	if (entering == ENTERED && fresh->state == LB_FLOW_OPEN && !join(c->ref, c->backend->is_limited)) {
 		lb_flows_tcp4.delete(&c->key);
 		return nobody_for(c);
 	}
 	assign(c);
+	if (entering == NOWHERE) {
+		remember_half_open(c); /* it goes on to say where the connection went; no limit counts it */
+		return LB_UNTRACKED;
+	}
 	forget_half_open(c);
 	return LB_FIRST_ACK;
 }
@@ -123,32 +130,19 @@ static __always_inline enum lb_reason enter_tcp(const struct iphdr *ip, const st
 		return LB_DEAD;
 	if (tcp->rst) /* a last packet: there is nothing to enter */
 		return LB_UNTRACKED;
+	if (!tcp->ack) /* neither begins, ends nor acknowledges: a scan (RFC 9293 section 3.10.7.4) */
+		return LB_MALFORMED;
 	fresh = new_tcp_flow(c, tcp, ip);
 	return is_handshake ? complete_tcp(c, &fresh) : pick_up_tcp(c, &fresh);
 }
 
-/* A SYN from the ports of an earlier connection (modalities reuse them) follows it, if its backend takes one more. */
-static __always_inline bool reopen_tcp(const struct iphdr *ip, const struct tcphdr *tcp, const struct choice *c,
-				       struct flow *flow)
-{
-	if (!may_reuse(flow, c->backend))
-		return false;
-	if (flow->state == LB_FLOW_OPEN) {
-		touch(flow);
-		return true;
-	}
-	if (!join(c->ref, c->backend->is_limited))
-		return false;
-	*flow = new_tcp_flow(c, tcp, ip);
-	return true;
-}
-
-/* Whether the packet has a flow that it belongs to, or may go on from. One that it must not follow ends here. */
-static __always_inline bool follow_flow(const struct iphdr *ip, const struct tcphdr *tcp, struct choice *c, struct flow *flow)
+/* Whether the packet has a flow that it belongs to. One that it must not follow ends here: that of an earlier connection from
+ * the same ports (modalities reuse them), or to a backend that is gone. */
+static __always_inline bool follow_flow(const struct tcphdr *tcp, struct choice *c, struct flow *flow)
 {
 	bool is_known = choose_by_flow(c, flow);
 
-	if (is_known && (!is_syn(tcp) || reopen_tcp(ip, tcp, c, flow)))
+	if (is_known && (!is_syn(tcp) || may_reuse(flow, c->backend)))
 		return true;
 	if (is_known && flow->state == LB_FLOW_OPEN)
 		leave(c->ref);
@@ -165,13 +159,16 @@ static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, cons
 		return LB_MALFORMED;
 	c->key = (struct flow_key4){ip->saddr, ip->daddr, tcp->source, tcp->dest};
 	flow = lb_flows_tcp4.lookup(&c->key);
-	if (!flow || !follow_flow(ip, tcp, c, flow)) {
+	if (!flow || !follow_flow(tcp, c, flow)) {
 		if (!find_service(c, IPPROTO_TCP))
 			return LB_NO_SERVICE;
 		return is_syn(tcp) ? open_tcp(c) : enter_tcp(ip, tcp, c);
 	}
-	if (is_syn(tcp))
+	if (is_syn(tcp)) {
+		if (c->backend->state == LB_BACKEND_UP) /* else it would keep alive what may be gone */
+			touch(flow);
 		return LB_REUSED_PORT;
+	}
 	if (c->backend->state >= LB_BACKEND_DEAD && !is_end_for(tcp, c->backend))
 		return LB_DEAD;
 	note_segment(flow, tcp, ip);

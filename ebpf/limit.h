@@ -72,8 +72,8 @@ static __always_inline void release(backend_ref ref, u8 tick)
 		__sync_fetch_and_add(&connections->pending[tick & 1], -1);
 }
 
-/* One more connection is made. False: the backend is full, and the connection must not be. */
-static __always_inline bool join(backend_ref ref, bool is_limited)
+/* One more connection is made. False: the backend is full, and the connection must not be, if it `must_fit`. */
+static __always_inline bool join(backend_ref ref, bool must_fit)
 {
 	struct connections *connections = connections_of(ref);
 	s32 live, limit;
@@ -82,10 +82,9 @@ static __always_inline bool join(backend_ref ref, bool is_limited)
 		return true;
 	limit = connections->limit;
 	live = live_among(connections, __sync_fetch_and_add(&connections->opened, 1)) + 1;
-	if (!is_limited || live < limit)
-		return true;
-	connections->is_full = 1;
-	if (live == limit)
+	if (live >= limit)
+		connections->is_full = 1;
+	if (!must_fit || live <= limit)
 		return true;
 	__sync_fetch_and_add(&connections->opened, -1);
 	return false;

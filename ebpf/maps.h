@@ -43,7 +43,8 @@ BPF_F_TABLE("array", u32, struct connections, lb_connections, 1, MMAPABLE);
 /* Which backend holds what a source sends to a pool with private storage. The daemon keeps them on disk. */
 BPF_F_TABLE("hash", struct assignment_key, u32, lb_assignments, 1, 0);
 
-/* Row 0 is this CPU's note of whom it looked at: the verifier follows a note in a map less far than one on the stack. */
+/* Row 0 is this CPU's note of whom it looked at: the verifier follows a note in a map less far than one on the stack. (An XDP
+ * program is not interrupted by another on its CPU; on a PREEMPT_RT kernel without the BH lock that would have to be seen to.) */
 BPF_F_TABLE("percpu_array", u32, struct candidate, lb_candidates, 1, 0);
 
 /* Connections between SYN and first ACK, direct-mapped, one word each (see recent.h): a flood overwrites, never grows. */
@@ -55,7 +56,9 @@ BPF_F_TABLE("array", u32, u64, lb_fragments, 1, 0);
 /* Tokens against floods, by service id and purpose. */
 BPF_F_TABLE("percpu_array", u32, struct budget, lb_budgets, 1, 0);
 
-/* Live TCP connections. Plain hash, not LRU: full is refused and told, a quiet association is never evicted. */
+/* Live TCP connections. Plain hash, not LRU: full is refused and told, a quiet association is never evicted. (Preallocated: an
+ * element that the sweep deletes may be another flow's before a CPU that just looked it up is done with it, in nanoseconds;
+ * the sweep deletes only what was silent for long.) */
 BPF_F_TABLE("hash", struct flow_key4, struct flow, lb_flows_tcp4, 1, 0);
 
 /* Live UDP flows. */

@@ -8,6 +8,9 @@
 
 #include "types.h"
 
+#define IP_MORE_FRAGMENTS 0x2000
+#define IP_FRAGMENT_OFFSET 0x1fff
+
 struct packet {
 	struct ethhdr *eth;
 	void *end;
@@ -65,6 +68,16 @@ static __always_inline void set_mac(u8 *bytes, u64 mac)
 {
 	*(u32 *)bytes = (u32)mac;
 	*(u16 *)(bytes + 4) = (u16)(mac >> 32);
+}
+
+static __always_inline bool is_later_fragment(const struct iphdr *ip)
+{
+	return ip->frag_off & be16(IP_FRAGMENT_OFFSET);
+}
+
+static __always_inline bool is_first_fragment(const struct iphdr *ip)
+{
+	return (ip->frag_off & be16(IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET)) == be16(IP_MORE_FRAGMENTS);
 }
 
 /* Sequence numbers that a segment takes up (RFC 9293 section 3.4): meaningless if its header is longer than the packet. */

@@ -9,6 +9,8 @@
 #include "maps.h"
 #include "recent.h"
 
+#define NO_ROW 0xffffffffU
+
 /* A connection on its way to a backend: each step fills in what it finds. */
 struct choice {
 	struct flow_key4 key;
@@ -152,29 +154,32 @@ static __always_inline void take_place(const struct choice *c)
 		reserve(connections, recent_tick());
 }
 
-/* The i-th of those to look at: each of the pool's own from anywhere on, then those of its fallback. */
+/* The i-th of those to look at: each of the pool's own from anywhere on, then those of its fallback. Past the last one the row is
+ * none. Both numbers are read at once, for the daemon may change them at any time. */
 static __always_inline u32 member_row(const struct choice *c, u32 i)
 {
-	u32 own = c->home->members, others = c->home->fallbacks;
+	u32 counts = *(volatile u32 *)&c->home->members;
+	u32 own = counts & 0xffff, others = counts >> 16;
 	u32 most = LB_MEMBER_PROBES - (LB_MEMBER_PROBES - LB_OWN_PROBES) * !!others; /* without a branch: it is in a loop */
 	u32 own_probes = own < most ? own : most;
 	u32 at = (u32)c->hash + i;
 
+	if (i >= own + others)
+		return NO_ROW;
 	return c->pool * LB_MEMBERS + (i < own_probes ? at % own : own + at % others);
 }
 
 /* Whoever has room when the slot's owner has none. */
 static __always_inline void consider_members(const struct choice *c, struct candidate *best)
 {
-	u32 count = c->home->members + c->home->fallbacks;
-
 #pragma clang loop unroll(disable)
-	for (u32 i = 0; i < LB_MEMBER_PROBES && i < count && best->room < 2; i++) {
+	for (u32 i = 0; i < LB_MEMBER_PROBES && best->room < 2; i++) {
 		u32 row = member_row(c, i);
 		u32 *member = lb_members.lookup(&row);
 
-		if (member)
-			consider(best, *(volatile u32 *)member);
+		if (!member)
+			return;
+		consider(best, *(volatile u32 *)member);
 	}
 }
 
@@ -223,6 +228,14 @@ static __always_inline enum lb_reason nobody_for(const struct choice *c)
 	return c->home->on_empty == LB_ON_EMPTY_DROP ? LB_NO_BACKEND : LB_EMPTY;
 }
 
+/* Two first connections of one source may have begun on either side of a re-weighting: the first one made decides. */
+static __always_inline bool may_hold(const struct choice *c)
+{
+	backend_ref holder = assigned_to(c);
+
+	return !holder || holder == c->ref;
+}
+
 /* The source sent its first packet to a server that will hold what it sends; one that has a holder keeps it. */
 static __always_inline void assign(const struct choice *c)
 {
@@ -253,7 +266,7 @@ static __always_inline void forget_half_open(const struct choice *c)
 	u32 index = (u32)c->hash & (LB_HALF_OPENS - 1);
 	u64 *entry = lb_half_opens.lookup(&index);
 
-	if (!entry)
+	if (!entry || (*(volatile u64 *)entry ^ c->hash) >> 32) /* another's by now */
 		return;
 	if (c->backend->is_limited)
 		release(c->ref, (u8)*(volatile u64 *)entry);

@@ -45,8 +45,7 @@ struct connections {
 struct pool {
 	u64 table;
 	u64 identity;
-	u16 members;   /* how many rows of lb_members are its own */
-	u16 fallbacks; /* how many behind them are those of its fallback */
+	u32 members; /* rows of lb_members: its own in the low half, behind them those of its fallback in the high */
 	u8 on_empty;   /* enum lb_on_empty */
 	u8 is_private; /* a source keeps to the backend that it was assigned */
 	u16 pad;

@@ -207,6 +207,8 @@ def _lingering(current: Tables, ids: Ids, situation: Situation) -> Mapping[int, 
 def _state_of_removed(row: BackendRow, situation: Situation) -> BackendState:
     if row.identity in situation.former_receivers:
         return BackendState.HALTED
+    if row.state is BackendState.DEAD:  # it is not probed any more, and may come back
+        return BackendState.DOWN
     return row.state if row.state in (BackendState.DOWN, BackendState.HALTED) else BackendState.DRAINING
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import signal
 import socket
 import sys
@@ -24,6 +23,7 @@ from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
+from lbctl.daemon.store import kept_seed
 from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.dataplane import loader
 from lbctl.dataplane.kernel import KernelDataplane, pinned_vips
@@ -140,7 +140,7 @@ def _leave_old_tables(loaded: Loaded, pins: Path) -> None:
 
 def _make_daemon(options: Options, declaration: Declaration, surroundings: Surroundings, loaded: Loaded) -> Daemon:
     dataplane = KernelDataplane(loaded, options.pins)
-    dataplane.sow(secrets.randbits(64))
+    dataplane.sow(kept_seed(options.state))
     return Daemon(
         config=options.config,
         declaration=declaration,

@@ -46,6 +46,7 @@ class Assigner:
         if not self.has_work:
             return
         found = self._dataplane.assignments()
+        self._forget_strays(found)
         standings = self._reconciler.standings()
         for pool in private_pools(self._reconciler.declaration):
             pool_id = self._pool_id(pool)
@@ -59,6 +60,13 @@ class Assigner:
             self.books = {**self.books, pool.name: after.book}
             _log_changes(pool.name, before, after.book)
         await self._save()
+
+    def _forget_strays(self, found: Mapping[Assigned, int]) -> None:
+        """Entries of pools that are gone or share their storage now: another pool may get that id."""
+        ids = {self._pool_id(pool) for pool in private_pools(self._reconciler.declaration)}
+        strays = dict.fromkeys(key for key in found if key.pool_id not in ids)
+        if strays:
+            self._dataplane.assign(strays)
 
     async def assign(self, pool: Pool, source: IPv4Address, backend: str | None) -> None:
         """An operator's word: this backend from now on, or whichever the next connection finds. On disk first."""

@@ -1,16 +1,20 @@
-"""What must outlast a restart: three small JSON files in the state directory, each replaced atomically.
+"""What must outlast a restart: small JSON files in the state directory, each replaced atomically.
 
 | file               | holds                                                                       |
 | ------------------ | --------------------------------------------------------------------------- |
 | `overrides.json`   | the backends that an operator drained or halted                             |
 | `failover.json`    | the active backend of each pool with failover                              |
 | `assignments.json` | each source's backend, in the pools with private storage                    |
+| `seed.json`        | the secret of the flow hash: after a reboot, connections that are picked up |
+|                    | again find the slot, and so mostly the server, that they had                |
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import secrets
 from collections.abc import Mapping, Set
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -20,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lbctl.core.standing import Override
 from lbctl.errors import SystemRequirementError
+
+_log = logging.getLogger(__name__)
 
 
 class _Content(BaseModel):
@@ -60,6 +66,12 @@ class Assigned(_Content):
     pools: dict[str, dict[IPv4Address, str]] = {}
 
 
+class Seed(_Content):
+    """The seed of the flow hash; 0: none was made yet."""
+
+    seed: int = 0
+
+
 _Model = TypeVar("_Model", bound=_Content)
 
 
@@ -91,7 +103,7 @@ class JsonStore(Generic[_Model]):
         fresh = self._path.with_suffix(".next")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("w") as file:
+            with open(fresh, "w", opener=_for_root_only) as file:
                 json.dump(_plain(content.model_dump()), file, indent=1)
                 file.write("\n")
                 file.flush()
@@ -138,6 +150,35 @@ class AssignmentStore(JsonStore[Assigned]):
             forgotten="sources may be given other backends than those that hold their studies",
             unsaved="free space; until then a reboot forgets the latest assignments",
         )
+
+
+class SeedStore(JsonStore[Seed]):
+    """``seed.json``."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            directory / "seed.json",
+            Seed,
+            forgotten="connections that outlive a reboot of the director may find another server after it",
+            unsaved="free space; until then a reboot makes another seed",
+        )
+
+
+def kept_seed(state: Path) -> int:
+    """The seed of this director: 63 bits, made once. One that cannot be kept is used all the same."""
+    store, fresh = SeedStore(state), Seed(seed=secrets.randbits(62) + 1)
+    try:
+        found = store.load()
+        if not found.seed:
+            store.save(fresh)
+    except SystemRequirementError as error:
+        _log.error("%s", error)
+        return fresh.seed
+    return found.seed or fresh.seed
+
+
+def _for_root_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _sync_directory(directory: Path) -> None:

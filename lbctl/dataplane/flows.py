@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
@@ -23,6 +25,15 @@ UNPROVEN_S = 60.0
 _K = TypeVar("_K", bound=Hashable)
 
 
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """Whether each backend is there, which generation it is of, and whether it has all its connections; by backend id."""
+
+    live: NDArray[np.bool_]
+    generations: NDArray[np.uint32]
+    full: NDArray[np.bool_]
+
+
 class FlowTables:
     """All flow maps. ``now`` reads jiffies, ``hz`` tells how many make a second."""
 
@@ -32,9 +43,9 @@ class FlowTables:
         self._hz = hz
         self._fill = 0.0
 
-    def sweep(self, limits: IdleLimits, *, live: NDArray[np.bool_], generations: NDArray[np.uint32]) -> Sweep:
-        """Delete idle flows, and those whose backend is no more; count the others. ``live`` and ``generations`` are indexed
-        by backend id."""
+    def sweep(self, limits: IdleLimits, backends: Callable[[], Backends]) -> Sweep:
+        """Delete idle flows, and those whose backend is no more; count the others. ``backends`` tells what the tables have at
+        that moment."""
         ticks = sweep.limits_in_ticks(limits, self._hz())
         by_backend: dict[int, int] = {}
         is_open: dict[int, int] = {}
@@ -42,27 +53,30 @@ class FlowTables:
         by_service: dict[int, int] = {}
         by_vip: dict[IPv4Address, int] = {}
         expired, fill = 0, 0.0
-        unproven = int(UNPROVEN_S * self._hz()) if self._fill > PRESSURE else None
+        unproven_ticks = int(UNPROVEN_S * self._hz())
         for protocol, name in FLOW_MAPS.items():
             live_here = 0
             for keys, flows in self._maps[name].batches():
+                # known only now: a flow's backend was there before any slot named it, so before the flow
+                known = backends()
                 ended = sweep.find_ended(
                     flows,
                     now=self._now(),
                     limits=ticks,
-                    live=live,
-                    generations=generations,
-                    unproven_ticks=unproven,
+                    live=known.live,
+                    generations=known.generations,
+                    unproven_ticks=unproven_ticks,
+                    pressed=known.full | (self._fill > PRESSURE),
                 )
                 # looked at once more each: a client may have come back from the same port meanwhile
-                removed = self._maps[name].remove_unchanged(keys[ended], flows[ended])
-                expired += int(removed.sum())
+                ended[ended] = self._maps[name].remove_unchanged(keys[ended], flows[ended])
+                expired += int(ended.sum())
                 _add(by_backend, sweep.count_by(flows[~ended]["backend"]))
                 _add(by_service, sweep.count_by(flows[~ended]["service"]))
                 _add(by_vip, sweep.count_by_vip(keys[~ended]))
                 if protocol is Transport.TCP:
                     _add(is_open, sweep.count_open(flows[~ended]))
-                    _add(was_open, sweep.count_open(flows[ended][removed]))
+                    _add(was_open, sweep.count_open(flows[ended]))
                 live_here += int((~ended).sum())
             fill = max(fill, live_here / self._maps[name].max_entries)
         self._fill = fill
@@ -97,9 +111,9 @@ class FlowTables:
         ticks = idle_s * self._hz()
         for keys, flows in self._maps[FLOW_MAPS[Transport.TCP]].batches():
             is_open = np.isin(flows["backend"], references) & (flows["state"] == FlowState.OPEN)
-            quiet = np.flatnonzero(is_open & (sweep.idle_ticks(flows, self._now()) > ticks))[: limit - len(found)]
+            quiet = is_open & (sweep.idle_ticks(flows, self._now()) > ticks)
             found += _waiting(keys[quiet], flows[quiet])
-        return found
+        return random.sample(found, min(limit, len(found)))  # or those who never answer would be asked alone
 
     def entries(self, limit: int) -> Sequence[FlowEntry]:
         """At most ``limit`` live flows, in no order."""

@@ -27,7 +27,7 @@ from lbctl.dataplane import bpf, loader, rows
 from lbctl.dataplane.assignments import Assignments
 from lbctl.dataplane.clock import Clock
 from lbctl.dataplane.connections import Connections
-from lbctl.dataplane.flows import FlowTables
+from lbctl.dataplane.flows import Backends, FlowTables
 from lbctl.dataplane.globals import Globals
 from lbctl.dataplane.layout import INTERFACES, MAPS, Reason
 from lbctl.dataplane.links import Links
@@ -212,15 +212,23 @@ class KernelDataplane:
 
     def sweep(self, limits: IdleLimits) -> Sweep:
         """Delete idle flows, and those whose backend is no more; count the others."""
-        live = self._backends["state"] != BackendState.ABSENT
-        generations = (self._backends["link"] >> np.uint64(48)).astype(np.uint32)
         opened = self._connections.opened()
-        found = self._flows.sweep(limits, live=live, generations=generations)
-        self._connections.ended(
-            {ref: count for ref, count in found.ended.items() if generations[id_of(ref)] == ref >> 16}
-        )
-        self._connections.settle({id_of(ref): count for ref, count in found.open.items()}, opened_before=opened)
+        found = self._flows.sweep(limits, self._known_backends)
+        self._connections.ended(self._by_id(found.ended))
+        self._connections.settle(self._by_id(found.open), opened_before=opened)
         return found
+
+    def _known_backends(self) -> Backends:
+        return Backends(
+            live=self._backends["state"] != BackendState.ABSENT,
+            generations=(self._backends["link"] >> np.uint64(48)).astype(np.uint32),
+            full=self._connections.is_full(),
+        )
+
+    def _by_id(self, counts: Mapping[int, int]) -> Mapping[int, int]:
+        """Counts by reference as counts by id; those of servers whose id was given away count for nobody."""
+        generations = self._backends["link"] >> np.uint64(48)
+        return {id_of(ref): count for ref, count in counts.items() if generations[id_of(ref)] == ref >> 16}
 
     def quiet(self, references: Sequence[int], *, idle_s: float, limit: int) -> Sequence[Waiting]:
         """At most ``limit`` open TCP connections of these backends whose clients have been silent for longer than that."""
@@ -255,7 +263,7 @@ class KernelDataplane:
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
         """The TCP clients of these backends, whose flows end soon."""
         waiting = self._flows.give_up(references)
-        self._connections.ended(Counter(client.backend for client in waiting if client.was_open))
+        self._connections.ended(self._by_id(Counter(client.backend for client in waiting if client.was_open)))
         return waiting
 
     # Links, memory --------------------------------------------------------------------------------------------

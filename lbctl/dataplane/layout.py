@@ -106,8 +106,7 @@ SERVICE = struct(("key", "<u8"), ("id", "<u2"), ("pool", "<u2"), ("pad", "<u4"))
 POOL = struct(
     ("table", "<u8"),
     ("identity", "<u8"),
-    ("members", "<u2"),
-    ("fallbacks", "<u2"),
+    ("members", "<u4"),
     ("on_empty", "u1"),
     ("is_private", "u1"),
     ("pad", "<u2"),

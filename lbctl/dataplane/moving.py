@@ -69,5 +69,8 @@ def _copy_batch(keys: NDArray[Any], values: NDArray[Any], known: Mapping[bytes, 
     is_new = np.array([value is None for value in there])
     held = np.array([np.frombuffer(value or bytes(values.itemsize), values.dtype)[0] for value in there], values.dtype)
     is_later = ~is_new & (held != values) & ((values["last_seen"] - held["last_seen"]).view(np.int32) >= 0)
-    replaced = fresh.replace_unchanged(keys[is_later], held[is_later], values[is_later])
+    # picked up by the new program before it knew of it: perhaps elsewhere
+    is_stray = ~is_new & (held["is_unproven"] != 0) & (held["backend"] != values["backend"])
+    right = is_later | is_stray
+    replaced = fresh.replace_unchanged(keys[right], held[right], values[right])
     return fresh.add_all(keys[is_new], values[is_new]) + int(replaced.sum())

@@ -35,7 +35,7 @@ class PoolTables:
         """What becomes of a connection that nobody takes is written before the table is there, and goes after it."""
         entry = self._pools[step.pool_id : step.pool_id + 1]
         if step.after is None:
-            for field in ("table", "identity", "members", "fallbacks", "on_empty", "is_private"):
+            for field in ("table", "identity", "members", "on_empty", "is_private"):
                 entry[field] = 0
             return
         entry["on_empty"] = rows.on_empty_number(step.after.on_empty)
@@ -49,7 +49,8 @@ class PoolTables:
 
     def members(self, pool_id: int) -> Members:
         """Who is asked for room."""
-        own, others = int(self._pools["members"][pool_id]), int(self._pools["fallbacks"][pool_id])
+        counts = int(self._pools["members"][pool_id])
+        own, others = counts & 0xFFFF, counts >> 16
         first = pool_id * MEMBERS
         refs = tuple(self._members[first : first + own + others].tolist())
         return Members(own=refs[:own], fallbacks=refs[own:])
@@ -59,5 +60,4 @@ class PoolTables:
         refs = step.after.own + step.after.fallbacks
         first = step.pool_id * MEMBERS
         self._members[first : first + len(refs)] = refs
-        self._pools["members"][step.pool_id] = len(step.after.own)
-        self._pools["fallbacks"][step.pool_id] = len(step.after.fallbacks)
+        self._pools["members"][step.pool_id] = len(step.after.own) | len(step.after.fallbacks) << 16

@@ -39,18 +39,19 @@ def find_ended(
     limits: NDArray[np.int64],
     live: NDArray[np.bool_],
     generations: NDArray[np.uint32],
-    unproven_ticks: int | None = None,
+    unproven_ticks: int = 0,
+    pressed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Which flows are idle for longer than their limit, or refer to a backend that is gone; shape (n,).
 
-    ``live`` and ``generations`` are indexed by backend id. ``unproven_ticks`` is a limit for flows of a single packet, if
-    they are to be let go of early."""
+    ``live``, ``generations`` and ``pressed`` are indexed by backend id. ``unproven_ticks`` is a limit for flows of a single
+    packet to backends that are pressed: those are let go of early."""
     states = np.minimum(flows["state"], len(FlowState) - 1)
     services = np.minimum(flows["service"], SERVICES - 1)
     is_idle = idle_ticks(flows, now) > limits[states, services]
-    if unproven_ticks is not None:
-        is_idle |= (flows["is_unproven"] != 0) & (idle_ticks(flows, now) > unproven_ticks)
     ids = np.minimum(flows["backend"] & 0xFFFF, len(live) - 1)
+    if pressed is not None:
+        is_idle |= pressed[ids] & (flows["is_unproven"] != 0) & (idle_ticks(flows, now) > unproven_ticks)
     is_orphan = ~live[ids] | (generations[ids] != flows["backend"] >> 16)
     ended: NDArray[np.bool_] = is_idle | is_orphan
     return ended

@@ -12,8 +12,8 @@ from lbctl.dataplane.layout import FlowState
 from tests.packets.hashes import hash_flow
 from tests.packets.wire import ACK, FIN, RST, SYN, Ipv4
 
-LARGEST_WINDOW = 1 << 30
-"""Of TCP (RFC 7323)."""
+LARGEST_WINDOW = 1 << 24
+"""More than anybody has under way."""
 NUMBERS = 1 << 32
 """Sequence numbers there are."""
 
@@ -125,7 +125,7 @@ class Places:
     def hold(self, row: BackendRow, *, is_new: bool) -> None:
         """The row was written: for another server, or with another limit, or neither."""
         if is_new:
-            self.live, self.is_full = 0, False
+            self.live, self.reserved, self.is_full = 0, 0, False
         if (self.limit, self.resume) != (row.limit, row.resume):
             self.limit, self.resume = row.limit, row.resume
             self.is_full = 0 < row.limit <= self.live
@@ -144,7 +144,7 @@ class Places:
             self.is_full = True
             return False
         self.live += 1
-        self.is_full |= must_fit and 0 < self.limit == self.live
+        self.is_full |= 0 < self.limit <= self.live
         return True
 
     def leave(self) -> None:

@@ -123,9 +123,10 @@ class Oracle:
         row = self._row(flow.backend)
         if row is not None and not segment.flags & SYN:
             return self._established(flow, row, segment)
-        if row is not None and self._reopened(key, flow, row, segment):
+        is_open = row is not None and flow.state is FlowState.OPEN
+        if row is not None and is_open and row.state in (BackendState.UP, BackendState.DRAINING):
             return Decision(Reason.REUSED_PORT, flow.backend)
-        if row is not None and flow.state is FlowState.OPEN:
+        if is_open:
             self._places(flow.backend).leave()
         del self.flows[key]
         return self._new_tcp(key, segment)
@@ -140,15 +141,6 @@ class Oracle:
         elif flow.state is FlowState.OPEN and not was_open:
             self._places(flow.backend).join()
         return Decision(Reason.ESTABLISHED, flow.backend)
-
-    def _reopened(self, key: FlowKey, flow: Flow, row: BackendRow, segment: Segment) -> bool:
-        """Whether a SYN may go on from the flow of an earlier connection."""
-        if flow.state is FlowState.OPEN:
-            return row.state in (BackendState.UP, BackendState.DRAINING)
-        if row.state is not BackendState.UP or not self._places(flow.backend).join(must_fit=True):
-            return False
-        self.flows[key] = Flow.by(segment, flow.backend, flow.service)
-        return True
 
     def _new_tcp(self, key: FlowKey, segment: Segment) -> Decision:
         service = self._service(key)
@@ -165,6 +157,8 @@ class Oracle:
             return Decision(Reason.DEAD)
         if segment.flags & RST:
             return Decision(Reason.UNTRACKED, backend)
+        if not segment.flags & ACK:
+            return Decision(Reason.MALFORMED)
         flow = Flow.by(segment, backend, service.id)
         return self._completed(key, service, flow) if half_open else self._picked_up(key, service, flow)
 
@@ -179,6 +173,8 @@ class Oracle:
         return Decision(Reason.SYN, backend)
 
     def _completed(self, key: FlowKey, service: ServiceRow, flow: Flow) -> Decision:
+        if self._holder(key, service) not in (NOBODY, flow.backend):
+            return self._nobody(service)
         if not self._has_token(for_handshakes(service.id)):
             return Decision(Reason.OVER_BUDGET, flow.backend)
         if flow.state is FlowState.OPEN and not self._places(flow.backend).join(must_fit=True):

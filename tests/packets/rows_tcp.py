@@ -55,7 +55,8 @@ NEW = [
     sends("ACK in mid-stream", tcp("A"), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)),
     sends("data in mid-stream", tcp("PA", data=bytes(1460)), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)),
     sends("FIN in mid-stream", tcp("FA"), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER, state=CLOSING)),
-    sends("no flags in mid-stream", tcp(""), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)),
+    drops("no flags in mid-stream", tcp(""), Reason.MALFORMED),
+    drops("FIN without ACK in mid-stream", tcp("F"), Reason.MALFORMED),
     sends("RST in mid-stream", tcp("R"), OWNER, Reason.UNTRACKED),
     sends("RST and ACK in mid-stream", tcp("RA"), OWNER, Reason.UNTRACKED),
     sends("ACK in mid-stream, too many before", tcp("A"), OWNER, Reason.OVER_BUDGET, SPENT),
@@ -143,15 +144,15 @@ REUSED = [
         f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
         tcp("S"), OLD, Reason.REUSED_PORT, with_flow(state, backend), after=Entry(backend=OLD),
     )
-    for state, backend in ((OPEN, UP), (CLOSING, UP), (RESET, UP), (OPEN, DRAINING))
+    for state, backend in ((OPEN, UP), (OPEN, DRAINING))
 ] + [
     sends(
         f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
-        tcp("S"), NEW_OWNER, Reason.SYN, with_flow(state, backend),
+        tcp("S"), OWNER if backend is UP else NEW_OWNER, Reason.SYN, with_flow(state, backend),
     )
     for state in FlowState
-    for backend in (DRAINING, DOWN, DEAD, HALTED, ABSENT)
-    if (state, backend) != (OPEN, DRAINING)
+    for backend in (UP, DRAINING, DOWN, DEAD, HALTED, ABSENT)
+    if state is not OPEN or backend not in (UP, DRAINING)
 ] + [
     sends("SYN from the ports of a flow of an earlier generation", tcp("S"), OWNER, Reason.SYN, with_flow(generation=6)),
 ]  # fmt: skip

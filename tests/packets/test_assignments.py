@@ -117,7 +117,7 @@ def test_handshakes_across_a_reweighting_leave_the_source_with_the_first_that_wa
     rig.hold(private(all_slots(2)))
     send(rig, "S", 2)
 
-    assert [send(rig, "A", port) for port in (2, 1)] == [(Reason.FIRST_ACK, 2), (Reason.FIRST_ACK, 1)]
+    assert [send(rig, "A", port) for port in (2, 1)] == [(Reason.FIRST_ACK, 2), (Reason.TURNED_AWAY, 0)]
     assert assigned(rig) == {CLIENT: 2}
     assert connect(rig, 3) == 2
 

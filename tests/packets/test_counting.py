@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lbctl.core.tables import BackendState, reference
 from lbctl.dataplane.layout import Reason
+from lbctl.dataplane.maps import HashMap
 from lbctl.dataplane.port import IdleLimits
 from tests.packets.connecting import FIRST_PORT, connect, connect_many, limited, send
 from tests.packets.frames import tcp
@@ -52,7 +54,7 @@ def test_syn_from_the_ports_of_an_earlier_connection_counts_once(rig: Rig) -> No
     send(rig, "FA", FIRST_PORT)
 
     assert [send(rig, flags, FIRST_PORT) for flags in ("S", "S", "A")] == [
-        (Reason.REUSED_PORT, 1), (Reason.REUSED_PORT, 1), (Reason.ESTABLISHED, 1),
+        (Reason.SYN, 1), (Reason.SYN, 1), (Reason.FIRST_ACK, 1),
     ]  # fmt: skip
     assert rig.live(1) == 1
 
@@ -119,6 +121,62 @@ def test_id_that_is_given_to_another_server_begins_at_nought_and_owes_nothing_fo
     assert swept.expired == 5
     assert rig.live(1) == 2
     assert connect_many(rig, 2, first=61_000) == [1, 0]
+
+
+def test_backend_that_connections_in_mid_stream_fill_is_full_and_a_scan_holds_its_places_for_a_minute_only(
+    rig: Rig,
+) -> None:
+    """As after a director's reboot; and as by a scan, whose packets have no second."""
+    rig.hold(limited(2))
+    assert [send(rig, "A", port)[0] for port in (1, 2)] == [Reason.PICKED_UP] * 2
+    assert (rig.live(1), rig.is_full(1)) == (2, True)
+    assert send(rig, "PA", 2)[0] is Reason.ESTABLISHED
+
+    let_pass(rig, 61)
+    swept = rig.dataplane.sweep(LIMITS)
+
+    assert (swept.ended, swept.open) == ({reference(1, 7): 1}, {reference(1, 7): 1})
+    assert (rig.live(1), rig.is_full(1)) == (1, False)
+
+
+def test_flow_that_a_packet_touches_while_it_is_swept_is_counted_among_the_living(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its backend may be in the tables for its sake alone."""
+    rig.hold(limited(3))
+    connect(rig, FIRST_PORT)
+    let_pass(rig, 3_601)
+    remove = HashMap.remove_unchanged
+
+    def meanwhile(flows: HashMap, keys: Any, values: Any) -> Any:
+        send(rig, "A", FIRST_PORT)
+        return remove(flows, keys, values)
+
+    monkeypatch.setattr(HashMap, "remove_unchanged", meanwhile)
+
+    swept = rig.dataplane.sweep(LIMITS)
+
+    assert (swept.expired, swept.flows, swept.open) == (0, {reference(1, 7): 1}, {reference(1, 7): 1})
+    assert send(rig, "A", FIRST_PORT)[0] is Reason.ESTABLISHED
+
+
+def test_flow_to_a_backend_that_was_added_while_the_tables_are_swept_is_let_alone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.hold(limited(0))
+    batches, changes = HashMap.batches, [limited(0, 0, slots_of=2)]
+
+    def meanwhile(flows: HashMap) -> Any:
+        if changes:
+            rig.hold(changes.pop())
+            connect(rig, FIRST_PORT)
+        return batches(flows)
+
+    monkeypatch.setattr(HashMap, "batches", meanwhile)
+
+    swept = rig.dataplane.sweep(LIMITS)
+
+    assert (swept.expired, swept.open) == (0, {reference(2, 7): 1})
 
 
 # Another limit -------------------------------------------------------------------------------------------------------

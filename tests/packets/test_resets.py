@@ -103,7 +103,7 @@ def test_backend_that_returns_gets_new_connections_also_from_the_same_port(dead:
     dead.dataplane.give_up([reference(DEAD, 7)])
     dead.hold(tables_with(BackendState.UP))
     assert dead.run(tcp("S")).data == forwarded(tcp("S"), DEAD)
-    assert dead.run_for_reason(segment())[1] is Reason.ESTABLISHED
+    assert dead.run_for_reason(segment())[1] is Reason.FIRST_ACK
     assert flow_states(dead) == {CLIENT_PORT: FlowState.OPEN}
 
 

@@ -73,10 +73,11 @@ def test_desired_removed_backend_drains_and_is_freed_when_nobody_uses_it() -> No
     assert freed.freed == {number: 1}
 
 
-def test_desired_removed_backend_that_was_down_stays_down() -> None:
+@pytest.mark.parametrize("state", [BackendState.DOWN, BackendState.DEAD])
+def test_desired_removed_backend_that_was_down_stays_down(state: BackendState) -> None:
     """Draining would go on sending a client's datagrams to a dead server, and they would keep the flow alive for ever."""
     dataplane = FakeDataplane()
-    number = numbers(reconcile(dataplane, ABC, situation(ABC, {"archives/c": down()})))[host(13)]
+    number = numbers(reconcile(dataplane, ABC, situation(ABC, {"archives/c": replace(down(), state=state)})))[host(13)]
 
     tables = reconcile(dataplane, AB, situation(AB, busy_backends=[number]))
 

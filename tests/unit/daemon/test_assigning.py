@@ -155,9 +155,11 @@ def test_source_of_a_pool_with_shared_storage_is_left_alone(tmp_path: Path) -> N
 def test_source_of_another_pool_is_not_counted_in(desk: Desk) -> None:
     desk.connect(CT, "a")
     settle(desk)
-    desk.dataplane.assigned[Assigned(pool_id=desk.rig.pool_id("p") + 1, source=US)] = desk.rig.reference("b")
+    stray = Assigned(pool_id=desk.rig.pool_id("p") + 1, source=US)
+    desk.dataplane.assigned[stray] = desk.rig.reference("b")
     settle(desk)
     assert saved(desk) == {"p": {CT: "a"}}
+    assert stray not in desk.dataplane.assigned  # or it would rule the next pool of that id
 
 
 # Trouble -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from lbctl.core.standing import Override
-from lbctl.daemon.store import Actives, ActiveStore, Assigned, AssignmentStore, Overrides, OverrideStore, with_override
+from lbctl.daemon.store import (
+    Actives,
+    ActiveStore,
+    Assigned,
+    AssignmentStore,
+    Overrides,
+    OverrideStore,
+    kept_seed,
+    with_override,
+)
 from lbctl.errors import SystemRequirementError
 
 DRAINED = Overrides(drained=frozenset({"archives/pacs1", "archives/pacs2"}))
@@ -26,6 +35,22 @@ def test_store_gives_back_what_was_saved_last(tmp_path: Path) -> None:
     store.save(DRAINED)
     assert OverrideStore(tmp_path / "made" / "on demand").load() == DRAINED
     assert [path.name for path in (tmp_path / "made" / "on demand").iterdir()] == ["overrides.json"]
+
+
+def test_seed_is_made_once_and_is_for_root_only(tmp_path: Path) -> None:
+    seed = kept_seed(tmp_path)
+    assert 0 < seed < 1 << 63
+    assert kept_seed(tmp_path) == seed
+    assert (tmp_path / "seed.json").stat().st_mode & 0o777 == 0o600
+    assert kept_seed(tmp_path / "another") != seed
+
+
+def test_seed_that_cannot_be_kept_is_told_and_used_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    assert kept_seed(tmp_path / "file" / "state") > 0
+    assert "cannot be" in caplog.text
 
 
 def test_store_interrupted_before_the_replacement_has_the_old_content(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lbctl.core.tables import reference
 from lbctl.dataplane.connections import NO_LIMIT, Connections
 from lbctl.dataplane.layout import CONNECTIONS
 
@@ -61,7 +60,7 @@ def test_connections_that_ended_without_a_packet_are_taken_off(opened: int) -> N
     connections.begin(1)
     entries["opened"][1] += 5
 
-    connections.ended({reference(1, 7): 2})
+    connections.ended({1: 2})
 
     assert connections.live().tolist()[1] == 3
     assert int(entries["opened"][1]) == opened + 5
@@ -69,7 +68,7 @@ def test_connections_that_ended_without_a_packet_are_taken_off(opened: int) -> N
 
 def test_connections_below_nought_for_a_moment_are_said_to_be_none() -> None:
     connections = Connections(rows())
-    connections.ended({reference(1, 7): 2})
+    connections.ended({1: 2})
 
     assert connections.live().tolist() == [0, 0, 0, 0]
 
@@ -81,9 +80,21 @@ def test_connections_of_a_full_backend_resume_when_a_correction_brings_them_down
     connections.set_limit(1, limit=10, resume=8)
     entries["opened"][1], entries["is_full"][1] = 10, 1
 
-    connections.ended({reference(1, 7): ended})
+    connections.ended({1: ended})
 
     assert (bool(connections.is_full()[1]), bool(entries["is_full"][1])) == (is_full, is_full)
+
+
+@pytest.mark.parametrize(("truth", "is_full"), [(10, True), (9, True), (8, False), (4, False)])
+def test_connections_of_a_full_backend_resume_when_the_count_settles_lower(truth: int, is_full: bool) -> None:
+    entries = rows()
+    connections = Connections(entries)
+    connections.set_limit(1, limit=10, resume=8)
+    entries["opened"][1], entries["is_full"][1] = 10, 1
+
+    connections.settle({1: truth}, opened_before=connections.opened())
+
+    assert bool(entries["is_full"][1]) is is_full
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=ROWS, max_size=ROWS))

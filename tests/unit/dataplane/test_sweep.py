@@ -97,16 +97,16 @@ def test_sweep_flow_of_a_backend_that_is_gone_ends_at_once(backend: int, is_ende
     assert ended(flow(idle=0, backend=backend)) == [is_ended]
 
 
-@pytest.mark.parametrize(("unproven_ticks", "is_ended"), [(None, [False] * 3), (60 * HZ, [False, True, False])])
-def test_sweep_flow_of_a_single_packet_ends_early_only_if_it_is_to(
-    unproven_ticks: int | None, is_ended: list[bool]
+@pytest.mark.parametrize(("is_pressed", "is_ended"), [(False, [False] * 3), (True, [False, True, False])])
+def test_sweep_flow_of_a_single_packet_ends_early_only_if_its_backend_is_pressed(
+    is_pressed: bool, is_ended: list[bool]
 ) -> None:
     entries = flows(flow(idle=60 * HZ), flow(idle=60 * HZ + 1), flow(idle=60 * HZ + 1))
     entries["is_unproven"] = [1, 1, 0]
 
     found = sweep.find_ended(
         entries, now=HOUR * 10, limits=sweep.limits_in_ticks(LIMITS, HZ), live=LIVE, generations=GENERATIONS,
-        unproven_ticks=unproven_ticks,
+        unproven_ticks=60 * HZ, pressed=LIVE & is_pressed,
     )  # fmt: skip
 
     assert found.tolist() == is_ended
