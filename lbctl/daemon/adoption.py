@@ -34,9 +34,14 @@ def adopted_actives(declaration: Declaration, current: Tables) -> Mapping[str, s
     }
 
 
-def adopted_former_receivers(declaration: Declaration, current: Tables) -> frozenset[int]:
-    """Identities of those that a pool with failover sent to, and that were taken out of the file while no daemon ran."""
+def adopted_former_receivers(
+    declaration: Declaration, current: Tables, *, actives: Mapping[str, str]
+) -> frozenset[int]:
+    """Identities of those that a pool with failover sent to, and that were taken out of the file while no daemon ran: alone,
+    or with their pool, which had an active one (``actives``)."""
+    names = {pool.name for pool in declaration.pools}
     pools = {identity(pool.name) for pool in declaration.pools if has_one(pool)}
+    pools |= {identity(name) for name in actives if name not in names}
     blocks = [current.slots[number] for number, row in current.pools.items() if row.identity in pools]
     owners = {ref for block in blocks for ref in np.unique(block).tolist()}
     declared = {identity(backend_key(backend)) for backend in declaration.backends()}

@@ -70,7 +70,7 @@ class Reconciler:
         self.neighbourhood = Neighbourhood(self.current)
         self.conditions = Conditions()
         self.actives: Mapping[str, str] = {**actives, **adopted_actives(declaration, self.current)}
-        self._former_receivers = adopted_former_receivers(declaration, self.current)
+        self._former_receivers = adopted_former_receivers(declaration, self.current, actives=actives)
         self._unheard: frozenset[str] = frozenset()
         self._dataplane = dataplane
         self._retention = Retention()

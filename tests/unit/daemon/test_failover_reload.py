@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from lbctl.core.model import Pool
 from lbctl.core.retention import HANDSHAKE_S
 from lbctl.core.tables import BackendState
 from tests.unit.daemon.feeds import AUTOMATIC, MANUAL, feeds, shape
@@ -122,6 +125,21 @@ def test_backend_removed_while_no_daemon_ran_is_halted_if_only_one_may_receive(k
     expected = BackendState.HALTED if keys else BackendState.DRAINING
     assert again.dataplane.backends[number].state is expected
     assert again.shares() == {"b": 1}
+
+
+def test_active_one_of_a_pool_that_was_renamed_while_no_daemon_ran_is_halted() -> None:
+    """Under its new name the pool has another active one, which would receive beside it."""
+    rig = Rig(feeds("a", "b")).up()
+    number = rig.number("a")
+    renamed = replace(feeds("a", "b"), pools=tuple(_renamed(pool) for pool in feeds("a", "b").pools))
+    services = tuple(replace(service, pool="q") for service in renamed.services)
+    again = Rig(replace(renamed, services=services), dataplane=rig.dataplane, actives={"p": "a"}, now=rig.now + 5)
+    again.reconcile()
+    assert rig.dataplane.backends[number].state is BackendState.HALTED
+
+
+def _renamed(pool: Pool) -> Pool:
+    return replace(pool, name="q", backends=tuple(replace(backend, pool="q") for backend in pool.backends))
 
 
 def test_reload_that_was_taken_back_halts_nobody_later() -> None:
