@@ -170,8 +170,8 @@ enum lb_reason {
 	LB_SYN = 4,         /* a new connection, not yet a flow */
 	LB_REUSED_PORT = 5, /* a new connection from the ports of an earlier one */
 	LB_PICKED_UP = 6,   /* in mid-stream without a flow: chosen by hash and entered */
-	LB_UNTRACKED = 7,   /* chosen by hash and not entered: flow table full, or a last packet */
-	LB_OVER_BUDGET = 8, /* chosen by hash and not entered: too many in mid-stream at once */
+	LB_UNTRACKED = 7,   /* not entered: the flow table is full, or it is a last packet */
+	LB_OVER_BUDGET = 8, /* not entered: too many handshakes, or connections in mid-stream, at once */
 	LB_UDP_ESTABLISHED = 9,
 	LB_UDP_NEW = 10,
 	LB_FRAGMENT = 11,   /* went after its first fragment */

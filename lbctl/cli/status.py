@@ -43,7 +43,7 @@ _ALARMS = {
     "no_backend": "packets that no backend took were dropped",
     "dead": "clients of a dead backend were not told so by a reset: too many at once",
     "untracked": "packets were forwarded without a flow entry: the flow table was full, or a last packet came late",
-    "over_budget": "connections were picked up in mid-stream faster than allowed: forwarded, but not remembered (a flood?)",
+    "over_budget": "connections came faster than they are entered: forwarded, but not remembered (a flood?)",
     "lost_fragment": "fragments were dropped, for the first one of their datagram had not come by",
 }
 

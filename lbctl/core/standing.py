@@ -122,7 +122,8 @@ def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
     if weight(backend.weight, signals.capacity) == 0:
         return Condition.DRAINING, _why_weightless(backend, signals.capacity)
     if signals.is_full:
-        return Condition.FULL, f"{backend.connection_limit} connections; takes more from {backend.resume_at} down"
+        limit = backend.connection_limit
+        return Condition.FULL, f"all {limit} connections are taken; new ones again from {backend.resume_at} down"
     return _alive(health), health.reason
 
 

@@ -24,11 +24,11 @@ VIP = IPv4Address("192.0.2.100")
 REASONS = {
     "up": "port 104 accepts connections",
     "busy": "association rejected: local limit exceeded (02/03/02)",
-    "full": "10 of 10 connections; takes new ones again at 8",
+    "full": "all 10 connections are taken; new ones again from 8 down",
     "misconfigured": "association rejected: called AE title not recognised; set called_ae",
     "draining": "drained by an operator",
     "halted": "halted by an operator",
-    "standby": "port 104 accepts connections; feed1 is active",
+    "standby": "takes over if feed1 fails",
     "removed": "no longer in the file; its connections go on until they end",
     "unknown": "not probed yet",
     "unresolved": "192.0.2.18 does not answer ARP (its entry is failed)",

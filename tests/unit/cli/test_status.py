@@ -65,7 +65,7 @@ def test_status_begins_with_what_an_operator_must_see_first() -> None:
         "loop_backend, 12 packets in the last minute: a backend sends packets back: the VIP is missing on its loopback",
         "unresolved, 1 packet in the last minute: packets for a backend without a known MAC were dropped",
         "turned_away, 2 packets in the last minute: new connections were refused, for no backend took them",
-        "over_budget, 900 packets in the last minute: connections were picked up in mid-stream faster than allowed: "
+        "over_budget, 900 packets in the last minute: connections came faster than they are entered: "
         "forwarded, but not remembered (a flood?)",
         "lost_fragment, 3 packets in the last minute: fragments were dropped, for the first one of their datagram had not "
         "come by",

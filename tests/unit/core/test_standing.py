@@ -17,6 +17,7 @@ from tests.unit.core.declarations import pool
 
 BACKEND = replace(pool("archives", {"pacs1": 11}).backends[0], connection_limit=10, resume_at=8)
 
+ALL_TAKEN = "all 10 connections are taken; new ones again from 8 down"
 UP = Health(status=Status.UP, since_s=0.0, reason="echo in 3 ms")
 BUSY = replace(UP, is_busy=True, reason="association limit reached")
 MISCONFIGURED = replace(UP, is_misconfigured=True, reason="called AE title not recognised")
@@ -80,13 +81,13 @@ ROWS = {
         signals(said=HALTED, neighbour="failed"), Condition.HALTED, BackendState.HALTED, 0, "halted by an operator",
     ),
     "full": (
-        signals(full=True), Condition.FULL, BackendState.UP, 10_000, "10 connections; takes more from 8 down",
+        signals(full=True), Condition.FULL, BackendState.UP, 10_000, ALL_TAKEN,
     ),
     "full, and its agent says a quarter": (
-        signals(UP, QUARTER, full=True), Condition.FULL, BackendState.UP, 2_500, "10 connections; takes more from 8 down",
+        signals(UP, QUARTER, full=True), Condition.FULL, BackendState.UP, 2_500, ALL_TAKEN,
     ),
     "full and busy": (
-        signals(BUSY, full=True), Condition.FULL, BackendState.UP, 10_000, "10 connections; takes more from 8 down",
+        signals(BUSY, full=True), Condition.FULL, BackendState.UP, 10_000, ALL_TAKEN,
     ),
     "full and drained": (
         signals(full=True, said=DRAINED), Condition.DRAINING, BackendState.DRAINING, 0, "drained by an operator",

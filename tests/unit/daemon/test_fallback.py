@@ -131,7 +131,7 @@ def test_full_backend_is_told_as_such_only_as_long_as_it_is() -> None:
     rig = Rig(declared("a connection_limit=10 resume_at=7", "b")).up()
     rig.dataplane.connected[rig.number("a")] = Connected(connections=10, is_full=True)
     stands = rig.reconciler.standings()["p/a"]
-    assert (stands.condition, stands.reason) == ("full", "10 connections; takes more from 7 down")
+    assert (stands.condition, stands.reason) == ("full", "all 10 connections are taken; new ones again from 7 down")
     rig.dataplane.connected[rig.number("a")] = Connected(connections=7, is_full=False)
     assert rig.conditions() == {"a": "up", "b": "up"}
 

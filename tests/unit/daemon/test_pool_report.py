@@ -110,7 +110,7 @@ def test_backend_with_a_limit_tells_it_and_is_full_when_the_program_finds_so(tmp
     assert (found.connection_limit, found.resume_at, found.effective_weight) == (10, 6, 100.0)
     desk.dataplane.connected[desk.rig.number("a")] = Connected(connections=10, is_full=True)
     found = desk.backends()["a"]
-    assert (found.state, found.reason) == ("full", "10 connections; takes more from 6 down")
+    assert (found.state, found.reason) == ("full", "all 10 connections are taken; new ones again from 6 down")
     assert (found.connections, found.effective_weight) == (10, 0.0)
 
 
