@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 from rich.table import Table
@@ -23,9 +24,7 @@ _MOST = 10_000
 @socket_option
 def flows(limit: int, backend: str | None, as_json: bool, socket: Path) -> None:
     """List live connections through the director: client, VIP, backend, and how long the client has been silent."""
-    found = get(socket, f"/v1/flows?limit={_MOST if backend else limit}", Flows)
-    if backend:
-        found = _only(found, backend, limit)
+    found = get(socket, f"/v1/flows?limit={limit}{_of(backend)}", Flows)
     if as_json:
         click.echo(found.model_dump_json(indent=1))
         return
@@ -34,12 +33,13 @@ def flows(limit: int, backend: str | None, as_json: bool, socket: Path) -> None:
         click.echo(f"not all are shown; --limit may be up to {_MOST}")
 
 
-def _only(found: Flows, backend: str, limit: int) -> Flows:
-    """The flows of one backend, also of one that was removed from the file."""
+def _of(backend: str | None) -> str:
+    """The part of the resource that names a backend, also one that was removed from the file."""
+    if backend is None:
+        return ""
     if "/" not in backend:
         raise UsageError(f"{backend!r} does not name a backend", hint="write POOL/BACKEND; `lbctl status` lists them")
-    own = tuple(flow for flow in found.flows if flow.backend.removesuffix(" (removed)") == backend)
-    return Flows(flows=own[:limit], truncated=found.truncated or len(own) > limit)
+    return f"&backend={quote(backend, safe='')}"
 
 
 def _table(found: tuple[FlowStatus, ...]) -> Table:

@@ -42,8 +42,8 @@ class Controls(Protocol):
         """Everything, as of now."""
         ...
 
-    def flows(self, limit: int) -> Flows:
-        """Live flows. Called in another thread."""
+    def flows(self, limit: int, backend: str | None) -> Flows:
+        """Live flows, of one backend (``pool/name``) or of all. Called in another thread."""
         ...
 
     async def drain(self, label: str) -> str:
@@ -95,9 +95,12 @@ def _tell(app: FastAPI, controls: Controls) -> None:
         return controls.status()
 
     @app.get("/v1/flows", summary="Live flows, in no order")
-    def flows(limit: Annotated[int, Query(ge=1, le=MAX_FLOWS)] = 1000) -> Flows:
+    def flows(
+        limit: Annotated[int, Query(ge=1, le=MAX_FLOWS)] = 1000,
+        backend: Annotated[str | None, Query(max_length=2 * MAX_NAME + 1)] = None,
+    ) -> Flows:
         with one_at_a_time:
-            return controls.flows(limit)
+            return controls.flows(limit, backend)
 
     @app.get("/v1/assignments", summary="Which source has which backend, in pools with private storage")
     def assignments(pool: Annotated[str | None, Query(max_length=MAX_NAME)] = None) -> Assignments:

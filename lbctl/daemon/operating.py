@@ -32,9 +32,9 @@ class Operator:
         """Everything, as of now."""
         return self.reporter.status()
 
-    def flows(self, limit: int) -> Flows:
+    def flows(self, limit: int, backend: str | None) -> Flows:
         """May be called from another thread."""
-        return self.reporter.flows(limit)
+        return self.reporter.flows(limit, backend)
 
     async def drain(self, label: str) -> str:
         """No new connections; live ones go on."""

@@ -166,10 +166,11 @@ class Reporter:
             return "active", ""
         return "no backend", f"nobody in pool {service.pool} takes new connections"
 
-    def flows(self, limit: int) -> Flows:
-        """Live flows."""
-        found = self._dataplane.flows(limit=limit + 1)
+    def flows(self, limit: int, backend: str | None) -> Flows:
+        """Live flows; those of one backend (a label, also of one that was removed), or all."""
         names = self._names()
+        references = None if backend is None else [ref for ref, name in names.items() if name.split(" ")[0] == backend]
+        found = self._dataplane.flows(limit=limit + 1, references=references)
         return Flows(flows=tuple(_flow(entry, names) for entry in found[:limit]), truncated=len(found) > limit)
 
     def _names(self) -> Mapping[int, str]:

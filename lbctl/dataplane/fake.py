@@ -138,9 +138,9 @@ class FakeDataplane:
     def set_clock(self) -> None:
         """There is no program here."""
 
-    def flows(self, *, limit: int) -> Sequence[FlowEntry]:
+    def flows(self, *, limit: int, references: Sequence[int] | None = None) -> Sequence[FlowEntry]:
         """The flows that the test put there."""
-        return self.live_flows[:limit]
+        return [flow for flow in self.live_flows if references is None or flow.backend in references][:limit]
 
     def quiet(self, references: Sequence[int], *, idle_s: float, limit: int) -> Sequence[Waiting]:
         """Those that the test put there."""

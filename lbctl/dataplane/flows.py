@@ -115,12 +115,14 @@ class FlowTables:
             found += _waiting(keys[quiet], flows[quiet])
         return random.sample(found, min(limit, len(found)))  # or those who never answer would be asked alone
 
-    def entries(self, limit: int) -> Sequence[FlowEntry]:
-        """At most ``limit`` live flows, in no order."""
+    def entries(self, limit: int, references: Sequence[int] | None) -> Sequence[FlowEntry]:
+        """At most ``limit`` live flows, in no order; those of these backends, or all."""
         found: list[FlowEntry] = []
         for protocol, name in FLOW_MAPS.items():
             for keys, flows in self._maps[name].batches():
-                found += self._decoded(protocol, keys[: limit - len(found)], flows[: limit - len(found)])
+                is_wanted = np.full(len(keys), True) if references is None else np.isin(flows["backend"], references)
+                wanted = np.flatnonzero(is_wanted)[: limit - len(found)]
+                found += self._decoded(protocol, keys[wanted], flows[wanted])
                 if len(found) >= limit:
                     return found
         return found

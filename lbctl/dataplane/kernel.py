@@ -256,9 +256,9 @@ class KernelDataplane:
         if hz and hz != self.globals.read()["hz"]:
             self.globals.change(hz=hz)
 
-    def flows(self, *, limit: int) -> Sequence[FlowEntry]:
-        """At most ``limit`` live flows, in no order."""
-        return self._flows.entries(limit)
+    def flows(self, *, limit: int, references: Sequence[int] | None = None) -> Sequence[FlowEntry]:
+        """At most ``limit`` live flows, in no order; those of these backends, or all."""
+        return self._flows.entries(limit, references)
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
         """The TCP clients of these backends, whose flows end soon."""

@@ -158,8 +158,8 @@ class Dataplane(Protocol):
         """Tell the program how fast its clock goes, once that was measured: by a sweep."""
         ...
 
-    def flows(self, *, limit: int) -> Sequence[FlowEntry]:
-        """At most ``limit`` live flows, in no order."""
+    def flows(self, *, limit: int, references: Sequence[int] | None = None) -> Sequence[FlowEntry]:
+        """At most ``limit`` live flows, in no order; those of these backends, or all."""
         ...
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:

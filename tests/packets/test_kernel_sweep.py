@@ -100,6 +100,20 @@ def test_flows_are_told_as_they_are_and_no_more_than_asked_for(rig: Rig) -> None
     assert 0 <= first.idle_s < 10
 
 
+def test_flows_of_one_backend_are_found_among_all_the_others(rig: Rig) -> None:
+    rig.hold(USUAL.tables)
+    for port in range(50_000, 50_060):
+        rig.run(tcp("A", client_port=port))
+    counts = rig.flow_backends()
+    ref, count = min(counts.items(), key=lambda item: item[1])
+
+    found = rig.dataplane.flows(limit=1000, references=[ref])
+
+    assert (len(found), {flow.backend for flow in found}) == (count, {ref})
+    assert len(rig.dataplane.flows(limit=2, references=[ref])) == 2
+    assert rig.dataplane.flows(limit=9, references=[]) == []
+
+
 @pytest.mark.parametrize("gone", [[0], [3], [9], [0, 1, 2], [2, 5, 8, 9], list(range(10))])
 def test_deleting_many_entries_goes_on_behind_those_that_are_gone(rig: Rig, gone: list[int]) -> None:
     table = rig.flows["lb_flows_tcp4"]

@@ -17,8 +17,9 @@ class Canned:
     def status(self) -> Status:
         return samples.status()
 
-    def flows(self, limit: int) -> Flows:
-        return samples.flows()
+    def flows(self, limit: int, backend: str | None) -> Flows:
+        found = tuple(f for f in samples.flows().flows if backend in (None, f.backend.removesuffix(" (removed)")))
+        return Flows(flows=found[:limit], truncated=len(found) > limit or samples.flows().truncated)
 
     async def drain(self, label: str) -> str:
         return f"drain {label}"
