@@ -82,12 +82,21 @@ static __always_inline bool may_reuse(const struct flow *flow, const struct back
 	return flow->state == LB_FLOW_OPEN && backend->state <= LB_BACKEND_DRAINING;
 }
 
+/* Whether an end stands where the client has got to, give or take what may be under way: one from elsewhere is not the client's
+ * own, and the server will not believe it either (RFC 5961). */
+static __always_inline bool is_in_place(const struct flow *flow, const struct tcphdr *tcp)
+{
+	return __builtin_bswap32(tcp->seq) - flow->next + LARGEST_WINDOW <= 2 * LARGEST_WINDOW;
+}
+
 /* Each packet of a live connection leaves the time that it was seen at, and how far both ends have come. */
 static __always_inline void note_segment(struct flow *flow, const struct tcphdr *tcp, const struct iphdr *ip)
 {
 	u8 state = state_after(tcp, flow->state);
 	u32 next = next_after(tcp, ip);
 
+	if ((tcp->rst || tcp->fin) && !is_in_place(flow, tcp))
+		return; /* it is passed on for the server to judge, and nothing is learnt from it */
 	if (state != flow->state)
 		set_state(flow, state);
 	if (!is_behind(next, flow->next))

@@ -39,6 +39,7 @@ class Segment:
     """What a TCP segment says."""
 
     flags: int
+    seq: int
     acked: int
     next: int
 
@@ -48,7 +49,7 @@ class Segment:
         header, flags = ip.transport, ip.transport[13]
         length = ip.total_bytes - ip.header_bytes - (header[12] >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
         sequence, acked = int.from_bytes(header[4:8], "big"), int.from_bytes(header[8:12], "big")
-        return cls(flags, acked, (sequence + length) % NUMBERS)
+        return cls(flags, sequence, acked, (sequence + length) % NUMBERS)
 
     def is_cut_at(self, state: BackendState) -> bool:
         """Whether a backend in that state is not to get it. One that is halted lives: what ends a connection gets there."""
@@ -72,7 +73,10 @@ class Flow:
         return cls(backend, service, state_after(FlowState.OPEN, segment.flags), segment.acked, segment.next)
 
     def note(self, segment: Segment) -> None:
-        """A segment that is a little behind is an old one sent again."""
+        """A segment that is a little behind is an old one sent again; an end that is far from the others is not believed."""
+        away = (segment.seq - self.next + LARGEST_WINDOW) % NUMBERS
+        if segment.flags & (FIN | RST) and away > 2 * LARGEST_WINDOW:
+            return
         self.state, self.is_unproven = state_after(self.state, segment.flags), False
         behind = (self.next - segment.next) % NUMBERS
         if not 1 <= behind <= LARGEST_WINDOW:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lbctl.dataplane.layout import FLOW, Reason
+from lbctl.dataplane.layout import FLOW, FlowState, Reason
 from tests.packets.cases import USUAL
 from tests.packets.frames import CLIENT, CLIENT_PORT, DICOM, IP_OPTIONS, TCP_OPTIONS, tcp, udp
 from tests.packets.rig import VIP, Rig
@@ -62,6 +62,23 @@ def test_flow_knows_what_the_client_sends_next_and_has_seen(rig: Rig, frame: byt
     rig.run(frame)
 
     assert (flow(rig)["next"], flow(rig)["acked"]) == (next_, acked)
+
+
+@pytest.mark.parametrize("flags", ["R", "RA", "FA"])
+@pytest.mark.parametrize(
+    ("away", "is_believed"), [(0, True), (-WINDOW, True), (WINDOW, True), (-WINDOW - 1, False), (WINDOW + 1, False)]
+)
+def test_end_that_stands_far_from_where_the_client_is_is_passed_on_and_not_believed(
+    rig: Rig, flags: str, away: int, is_believed: bool
+) -> None:
+    """It would have the director forget a quiet connection that its server keeps."""
+    connected(rig)
+    before = flow(rig)
+
+    assert rig.run_for_reason(tcp(flags, seq=(START + away) % WRAP, ack=1))[1] is Reason.ESTABLISHED
+
+    assert (flow(rig)["state"] != FlowState.OPEN) is is_believed
+    assert (flow(rig) == before) is not is_believed
 
 
 @pytest.mark.parametrize("start", [1, WRAP - 1, WRAP - 5, 1 << 31])
