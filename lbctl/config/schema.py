@@ -148,7 +148,8 @@ class PoolSpec(_Spec):
     reset_on_down: fields.ResetOnDownWord = ResetOnDown.TRANSPORT
     """Whether the clients of a backend that goes down get a TCP reset, so that they try again at once instead of waiting for a
     time-out of their own: `transport` on evidence that no connection can be alive (refused, unreachable, no answer to ARP),
-    `always` also when the server answers, but wrongly, `never` not at all."""
+    `always` also when the server answers, but wrongly, `never` not at all. With `policy: failover` a switch resets the
+    former one's connections whatever this says."""
     backends: dict[fields.Name, BackendSpec]
     """The servers, by name; with `policy: failover` in order of preference. A backend's name is what consistent hashing
     and assignments go by: keep it when an address changes."""
