@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
@@ -34,6 +34,41 @@ class Backends:
     full: NDArray[np.bool_]
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What a sweep counts on its way, by the names of `Sweep`."""
+
+    flows: dict[int, int] = field(default_factory=dict)
+    services: dict[int, int] = field(default_factory=dict)
+    vips: dict[IPv4Address, int] = field(default_factory=dict)
+    open: dict[int, int] = field(default_factory=dict)
+    ended: dict[int, int] = field(default_factory=dict)
+    expired: int = 0
+
+    def note(self, protocol: Transport, keys: NDArray[Any], flows: NDArray[Any], ended: NDArray[np.bool_]) -> None:
+        """A batch, and which of it were ended."""
+        self.expired += int(ended.sum())
+        _add(self.flows, sweep.count_by(flows[~ended]["backend"]))
+        _add(self.services, sweep.count_by(flows[~ended]["service"]))
+        _add(self.vips, sweep.count_by_vip(keys[~ended]))
+        if protocol is Transport.TCP:
+            _add(self.open, sweep.count_open(flows[~ended]))
+            _add(self.ended, sweep.count_open(flows[ended]))
+
+    def sweep(self, *, capacity: int, fill: float) -> Sweep:
+        """All of it."""
+        return Sweep(
+            flows=self.flows,
+            services=self.services,
+            vips=self.vips,
+            open=self.open,
+            ended=self.ended,
+            expired=self.expired,
+            capacity=capacity,
+            fill=fill,
+        )
+
+
 class FlowTables:
     """All flow maps. ``now`` reads jiffies, ``hz`` tells how many make a second."""
 
@@ -47,48 +82,29 @@ class FlowTables:
         """Delete idle flows, and those whose backend is no more; count the others. ``backends`` tells what the tables have at
         that moment."""
         ticks = sweep.limits_in_ticks(limits, self._hz())
-        by_backend: dict[int, int] = {}
-        is_open: dict[int, int] = {}
-        was_open: dict[int, int] = {}
-        by_service: dict[int, int] = {}
-        by_vip: dict[IPv4Address, int] = {}
-        expired, fill = 0, 0.0
-        unproven_ticks = int(UNPROVEN_S * self._hz())
+        tally, fill = _Tally(), 0.0
         for protocol, name in FLOW_MAPS.items():
             live_here = 0
             for keys, flows in self._maps[name].batches():
-                # known only now: a flow's backend was there before any slot named it, so before the flow
-                known = backends()
-                ended = sweep.find_ended(
-                    flows,
-                    now=self._now(),
-                    limits=ticks,
-                    live=known.live,
-                    generations=known.generations,
-                    unproven_ticks=unproven_ticks,
-                    pressed=known.full | (self._fill > PRESSURE),
-                )
+                ended = self._ended(flows, ticks, backends())
                 # looked at once more each: a client may have come back from the same port meanwhile
                 ended[ended] = self._maps[name].remove_unchanged(keys[ended], flows[ended])
-                expired += int(ended.sum())
-                _add(by_backend, sweep.count_by(flows[~ended]["backend"]))
-                _add(by_service, sweep.count_by(flows[~ended]["service"]))
-                _add(by_vip, sweep.count_by_vip(keys[~ended]))
-                if protocol is Transport.TCP:
-                    _add(is_open, sweep.count_open(flows[~ended]))
-                    _add(was_open, sweep.count_open(flows[ended]))
+                tally.note(protocol, keys, flows, ended)
                 live_here += int((~ended).sum())
             fill = max(fill, live_here / self._maps[name].max_entries)
         self._fill = fill
-        return Sweep(
-            flows=by_backend,
-            services=by_service,
-            vips=by_vip,
-            open=is_open,
-            ended=was_open,
-            expired=expired,
-            capacity=sum(self._maps[name].max_entries for name in FLOW_MAPS.values()),
-            fill=fill,
+        return tally.sweep(capacity=sum(self._maps[name].max_entries for name in FLOW_MAPS.values()), fill=fill)
+
+    def _ended(self, flows: NDArray[Any], ticks: NDArray[np.int64], known: Backends) -> NDArray[np.bool_]:
+        """``known`` is of later than the flows: a flow's backend was there before any slot named it, so before the flow."""
+        return sweep.find_ended(
+            flows,
+            now=self._now(),
+            limits=ticks,
+            live=known.live,
+            generations=known.generations,
+            unproven_ticks=int(UNPROVEN_S * self._hz()),
+            pressed=known.full | (self._fill > PRESSURE),
         )
 
     def give_up(self, references: Sequence[int]) -> Sequence[Waiting]:
