@@ -137,10 +137,16 @@ static __always_inline void consider(struct candidate *best, backend_ref ref)
 	}
 }
 
+/* The backend chosen's connections, if they are limited. */
+static __always_inline struct connections *limits_of(const struct choice *c)
+{
+	return c->backend->is_limited ? connections_of(c->ref) : NULL;
+}
+
 /* Whether the backend chosen can take one more, places that are reserved left out: one may be the client's own. */
 static __always_inline bool has_place(const struct choice *c)
 {
-	struct connections *connections = c->backend->is_limited ? connections_of(c->ref) : NULL;
+	struct connections *connections = limits_of(c);
 
 	return !connections || places_at(connections, recent_tick()).untaken > 0;
 }
@@ -148,7 +154,7 @@ static __always_inline bool has_place(const struct choice *c)
 /* A place at the backend chosen, for the moment until the connection is made. */
 static __always_inline void take_place(const struct choice *c)
 {
-	struct connections *connections = c->backend->is_limited ? connections_of(c->ref) : NULL;
+	struct connections *connections = limits_of(c);
 
 	if (connections)
 		reserve(connections, recent_tick());

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lbctl.core import slots
 from lbctl.core.ids import Ref
-from lbctl.core.model import Pool
+from lbctl.core.model import Declaration, Pool
 from lbctl.core.standing import Standing
 from lbctl.core.tables import NOBODY, Members, Slots, reference
 
@@ -50,6 +50,15 @@ def members(
     """Whom to ask for room, at most ``limit`` of them."""
     own = _takers(pool, standings, refs)[:limit]
     return Members(own=own, fallbacks=_takers(fallback, standings, refs)[: limit - len(own)] if fallback else ())
+
+
+def takers(declaration: Declaration, pool: Pool, standings: Mapping[str, Standing]) -> frozenset[str]:
+    """The backends that take a pool's new connections now, by label: its own, or else its fallback's."""
+    for taking in filter(None, (pool, declaration.fallback_of(pool))):
+        found = frozenset(backend.label for backend in taking.backends if standings[backend.label].takes_new)
+        if found:
+            return found
+    return frozenset()
 
 
 def _weights(pool: Pool, standings: Mapping[str, Standing]) -> Mapping[str, int]:

@@ -3,7 +3,7 @@ everybody's connections would cut what is alive."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 from lbctl.core.model import Backend
 from lbctl.network.port import Neighbour
@@ -23,10 +23,10 @@ class Doubts:
     def __init__(self) -> None:
         self.labels: set[str] = set()
 
-    def note(self, backends: Iterable[Backend], *, silent: Callable[[Backend], bool], heard: Collection[str]) -> None:
-        """``heard`` are the interfaces on which at least one backend answers now."""
+    def note(self, backends: Iterable[Backend], *, silent: Collection[str], heard: Collection[str]) -> None:
+        """``silent`` are labels; ``heard`` are the interfaces on which at least one backend answers now."""
         for backend in backends:
-            if not silent(backend):
+            if backend.label not in silent:
                 self.labels.discard(backend.label)
             elif backend.interface not in heard:
                 self.labels.add(backend.label)

@@ -25,6 +25,7 @@ class PoolReport:
         self,
         reconciler: Reconciler,
         *,
+        standings: Mapping[str, Standing],
         counters: Counters,
         recent: Mapping[str | int, int],
         connected: Mapping[int, Connected],
@@ -32,7 +33,7 @@ class PoolReport:
         books: Mapping[str, Book],
     ) -> None:
         self._reconciler = reconciler
-        self._standings = reconciler.standings()
+        self._standings = standings
         self._counters = counters
         self._recent = recent
         self._connected = connected

@@ -18,6 +18,7 @@ from lbctl.core.plan import Plan, diff
 from lbctl.core.retention import Name, Retention
 from lbctl.core.standing import Signals, Standing, standing
 from lbctl.core.tables import Tables, id_of, reference
+from lbctl.core.takers import takers
 from lbctl.daemon import words
 from lbctl.daemon.adoption import adopted_actives, adopted_former_receivers
 from lbctl.daemon.conditions import Conditions
@@ -170,13 +171,7 @@ class Reconciler:
 
     def takers(self, pool: str) -> frozenset[str]:
         """The backends that take a pool's new connections, by label: its own, or else its fallback's."""
-        standings = self.standings()
-        own = self.declaration.pool(pool)
-        for taking in filter(None, (own, self.declaration.fallback_of(own))):
-            found = frozenset(backend.label for backend in taking.backends if standings[backend.label].takes_new)
-            if found:
-                return found
-        return frozenset()
+        return takers(self.declaration, self.declaration.pool(pool), self.standings())
 
     def plan(self, *, now: float) -> tuple[Plan, Tables, Mapping[str, str]]:
         """What is to be done, the tables that this leads to, and the active backends then."""
@@ -192,11 +187,12 @@ class Reconciler:
 
     def _note_silence(self) -> None:
         """Who is silent, and whether that may be the director's own fault: then nobody else is heard either."""
-        silent = [b for b in self.declaration.backends() if self._signals(b, Connected()).is_silent]
-        probed = frozenset(b.interface for b in self.declaration.backends() if b not in silent and self._is_by_hand(b))
+        backends = tuple(self.declaration.backends())
+        silent = {b.label for b in backends if self._signals(b, Connected()).is_silent}
+        probed = {b.interface for b in backends if b.label not in silent and self._is_by_hand(b)}
         heard = self.neighbourhood.heard_on(self.declaration) | probed
-        self._doubts.note(self.declaration.backends(), silent=silent.__contains__, heard=heard)
-        self._unheard = frozenset(backend.label for backend in silent if backend.interface not in heard)
+        self._doubts.note(backends, silent=silent, heard=heard)
+        self._unheard = frozenset(b.label for b in backends if b.label in silent and b.interface not in heard)
 
     def _is_by_hand(self, backend: Backend) -> bool:
         """Whether its ARP entry never tells if it is alive, so that only its probes do."""

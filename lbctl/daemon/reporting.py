@@ -12,6 +12,7 @@ from lbctl.core.desired import backend_key
 from lbctl.core.ids import identity
 from lbctl.core.model import Interface, Service
 from lbctl.core.tables import ServiceKey
+from lbctl.core.takers import takers
 from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.facts import Facts
 from lbctl.daemon.models import (
@@ -66,8 +67,11 @@ class Reporter:
         counters = self._counters()
         recent = self._recent.growth(_totals(counters))
         declaration = self._reconciler.declaration
+        standings = self._reconciler.standings()
+        served = {pool.name for pool in declaration.pools if takers(declaration, pool, standings)}
         pools = PoolReport(
             self._reconciler,
+            standings=standings,
             counters=counters,
             recent=recent,
             connected=self._dataplane.connections(),
@@ -77,7 +81,9 @@ class Reporter:
         return Status(
             daemon=self._daemon(),
             interfaces=tuple(self._interface(interface) for interface in declaration.interfaces),
-            services=tuple(self._service(service, counters) for service in declaration.services),
+            services=tuple(
+                self._service(service, counters, is_served=service.pool in served) for service in declaration.services
+            ),
             pools=tuple(pools.pool(pool) for pool in declaration.pools),
             removed=tuple(pools.removed()),
             removed_vips=tuple(sorted(self._reconciler.current.vips.keys() - {s.vip for s in declaration.services})),
@@ -135,11 +141,11 @@ class Reporter:
             attached=attachment is not None,
         )
 
-    def _service(self, service: Service, counters: Counters) -> ServiceStatus:
+    def _service(self, service: Service, counters: Counters, *, is_served: bool) -> ServiceStatus:
         keys = [ServiceKey(vip=service.vip, port=port, protocol=service.protocol) for port in service.ports]
         rows = [self._reconciler.current.services[key] for key in keys if key in self._reconciler.current.services]
         traffic = [counters.services[row.id] for row in rows]
-        state, reason = self._state_of(service)
+        state, reason = self._state_of(service, is_served=is_served)
         return ServiceStatus(
             name=service.name,
             vip=service.vip,
@@ -154,7 +160,7 @@ class Reporter:
             new_connections=sum(part.connections for part in traffic),
         )
 
-    def _state_of(self, service: Service) -> tuple[ServiceState, str]:
+    def _state_of(self, service: Service, *, is_served: bool) -> tuple[ServiceState, str]:
         claimant = self._reconciler.refused_vips.get(service.vip)
         if claimant:
             return "refused", f"{claimant.hex(':')} already answers for {service.vip}"
@@ -162,7 +168,7 @@ class Reporter:
             return "no interface", f"{service.interface} does not exist now"
         if service.vip in self._reconciler.unchecked_vips:
             return "unchecked", f"{service.interface} is down: whether {service.vip} is free could not be asked"
-        if self._reconciler.takers(service.pool):
+        if is_served:
             return "active", ""
         return "no backend", f"nobody in pool {service.pool} takes new connections"
 

@@ -63,8 +63,8 @@ class KernelDataplane:
         self._services = shared_array(loaded.maps["lb_services"], MAPS["lb_services"])
         self._pools = PoolTables({name: shared_array(loaded.maps[name], MAPS[name]) for name in POOL_MAPS})
         self._backends = shared_array(loaded.maps["lb_backends"], MAPS["lb_backends"])
-        self._connections = Connections(shared_array(loaded.maps["lb_connections"], MAPS["lb_connections"]))
         self._limits = shared_array(loaded.maps["lb_connections"], MAPS["lb_connections"])
+        self._connections = Connections(self._limits)
         self._vips = set(self._read_vips())
         self._filter[:] = rows.filter_words(self._vips)  # an earlier writer may have been killed between the two
 

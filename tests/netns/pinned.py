@@ -54,6 +54,11 @@ def hz_of(pins: Path) -> int:
     return _global("hz", pins)
 
 
+def seed_of(pins: Path) -> int:
+    """The secret of the flow hash."""
+    return _global("seed", pins)
+
+
 def generation_of(pins: Path) -> int:
     """How many complete writes there were."""
     return _global("generation", pins)

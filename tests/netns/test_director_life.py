@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.netns.director_rig import (
     status,
     wait_state,
 )
+from tests.netns.pinned import seed_of
 
 NOBODY = 65534
 
@@ -34,6 +36,12 @@ def line(lab: Lab, daemon: Daemon) -> Iterator[Line]:
     """A live connection to the backend that is drained."""
     with line_to(lab.clients[0], lab.backends[0]) as opened:
         yield opened
+
+
+def test_director_hashes_by_the_seed_that_it_keeps(lab: Lab, daemon: Daemon) -> None:
+    """So that after a reboot what is picked up in mid-stream finds the slot that it had."""
+    kept = json.loads((daemon.state / "seed.json").read_text())["seed"]
+    assert kept and seed_of(lab.pins) == kept
 
 
 def test_drain_survives_a_crash_of_the_daemon_and_its_restart(lab: Lab, daemon: Daemon, line: Line) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from lbctl.core.retention import HANDSHAKE_S
-from lbctl.core.standing import Override
+from lbctl.core.standing import Override, Standing
+from lbctl.daemon.reconcile import Reconciler
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Connected, Counters, Traffic
 from tests.unit.daemon.desk import CT, MR, Desk
@@ -187,6 +190,24 @@ def test_removed_backend_of_an_earlier_daemon_is_told_by_its_number_until_it_goe
     again.rig.sweep()
     again.rig.reconcile()
     assert again.operator.status().removed == ()
+
+
+def test_status_weighs_the_backends_once_however_many_services_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vips = tuple(IPv4Address("192.0.2.100") + number for number in range(50))
+    desk = Desk(tmp_path, declared("a", "b", vips=vips))
+    calls: list[Mapping[str, Standing]] = []
+    standings = Reconciler.standings
+
+    def counted(reconciler: Reconciler) -> Mapping[str, Standing]:
+        calls.append(standings(reconciler))
+        return calls[-1]
+
+    monkeypatch.setattr(Reconciler, "standings", counted)
+
+    assert len(desk.operator.status().services) == 50
+    assert len(calls) == 1
 
 
 def test_flow_tables_of_another_size_in_the_file_wait_for_the_next_start(tmp_path: Path) -> None:
