@@ -15,10 +15,10 @@ ARGS ?=
 
 TESTS := tests/lint tests/unit tests/packets tests/netns tests/acceptance
 
-.PHONY: help root deps deps-lab venv lock check test long demo demo-life bench lab-up lab-down lab-shell install uninstall clean
+.PHONY: help root deps deps-lab venv lock check test long conformance demo demo-life bench lab-up lab-down lab-shell install uninstall clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z -]+:.*## / { sub(" .*", "", $$1); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { sub(" .*", "", $$1); printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 root:
 	@[ "$$(id -u)" -eq 0 ] || { echo "make $(MAKECMDGOALS): only root can do that"; \
@@ -48,6 +48,9 @@ test: root deps deps-lab venv ## the whole test suite, as continuous integration
 
 long: root deps deps-lab venv ## soaks, big fuzzing, long fault runs
 	@$(PYTHON) -m pytest $(TESTS) -m long --durations=0 $(ARGS)
+
+conformance: root deps deps-lab venv ## every packet case, program and oracle side by side (ARGS='--packets 200000')
+	@$(PYTHON) -m tests.packets $(ARGS)
 
 demo: root deps deps-lab venv ## real archives behind one address; figures in build/demo.json
 	@mkdir -p build

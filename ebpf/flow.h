@@ -4,9 +4,12 @@
 #define LB_FLOW_H
 
 #include "maps.h"
-#include "select.h"
+#include "choice.h"
+#include "limit.h"
+#include "packet.h"
 
 #define LARGEST_WINDOW (1U << 24) /* more than anybody has under way in a hospital */
+#define LARGEST_STEP (1U << 30)   /* the largest window that TCP knows (RFC 7323 section 2.3) */
 
 static __always_inline bool is_syn(const struct tcphdr *tcp)
 {
@@ -64,15 +67,27 @@ static __always_inline void set_state(struct flow *flow, u8 state)
 }
 
 /* What the client sends after this segment. */
-static __always_inline u32 next_after(const struct tcphdr *tcp, const struct iphdr *ip)
+static __always_inline u32 next_after(const struct tcphdr *tcp, const struct packet *pkt)
 {
-	return __builtin_bswap32(tcp->seq) + segment_length(tcp, ip);
+	return __builtin_bswap32(tcp->seq) + segment_length(tcp, pkt);
 }
 
-/* A segment sent again, or a keep-alive, is a little behind the others; what is far behind is another connection's. */
-static __always_inline bool is_behind(u32 next, u32 latest)
+/* Moves a position on, and returns by how much. What is a little behind was sent again, or overtaken. What is elsewhere
+ * altogether is another connection's numbering: the position goes there, and so does its origin, for nothing was transferred. */
+static __always_inline u32 advance(u32 *position, u32 *first, u16 *wraps, u32 to)
 {
-	return latest - next - 1 < LARGEST_WINDOW;
+	u32 by = to - *position;
+
+	if (!by || -by <= LARGEST_WINDOW)
+		return 0;
+	*position = to;
+	if (by > LARGEST_STEP) {
+		*first += by;
+		return 0;
+	}
+	if (to - *first < by)
+		(*wraps)++;
+	return by;
 }
 
 /* A SYN from the ports of a connection that is open: sent again, or its client has crashed. It stays with its backend, for
@@ -90,19 +105,18 @@ static __always_inline bool is_in_place(const struct flow *flow, const struct tc
 }
 
 /* Each packet of a live connection leaves the time that it was seen at, and how far both ends have come. */
-static __always_inline void note_segment(struct flow *flow, const struct tcphdr *tcp, const struct iphdr *ip)
+static __always_inline void note_segment(struct choice *c, struct flow *flow, const struct tcphdr *tcp,
+					 const struct packet *pkt)
 {
 	u8 state = state_after(tcp, flow->state);
-	u32 next = next_after(tcp, ip);
 
 	if ((tcp->rst || tcp->fin) && !is_in_place(flow, tcp))
 		return; /* it is passed on for the server to judge, and nothing is learnt from it */
 	if (state != flow->state)
 		set_state(flow, state);
-	if (!is_behind(next, flow->next))
-		flow->next = next;
+	c->sent = advance(&flow->next, &flow->first_next, &flow->next_wraps, next_after(tcp, pkt));
 	if (tcp->ack)
-		flow->acked = tcp->ack_seq;
+		c->returned = advance(&flow->acked, &flow->first_acked, &flow->acked_wraps, __builtin_bswap32(tcp->ack_seq));
 	prove(flow);
 	touch(flow);
 }
@@ -120,13 +134,15 @@ static __always_inline struct flow new_flow(const struct choice *c)
 	return flow;
 }
 
-static __always_inline struct flow new_tcp_flow(const struct choice *c, const struct tcphdr *tcp, const struct iphdr *ip)
+static __always_inline struct flow new_tcp_flow(struct choice *c, const struct tcphdr *tcp, const struct packet *pkt)
 {
 	struct flow flow = new_flow(c);
 
 	flow.state = state_after(tcp, LB_FLOW_OPEN); /* a FIN in mid-stream leaves little to come */
-	flow.next = next_after(tcp, ip);
-	flow.acked = tcp->ack_seq;
+	flow.first_next = __builtin_bswap32(tcp->seq);
+	flow.next = next_after(tcp, pkt);
+	flow.acked = flow.first_acked = __builtin_bswap32(tcp->ack_seq);
+	c->sent = flow.next - flow.first_next;
 	return flow;
 }
 

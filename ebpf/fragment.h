@@ -1,21 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* fragment.h: fragments follow the first one of their datagram, which alone has the ports (RFC 791). */
+/* fragment.h: fragments follow the first one of their datagram, which alone has the ports (RFC 791, RFC 8200 section 4.5). */
 #ifndef LB_FRAGMENT_H
 #define LB_FRAGMENT_H
 
-#include "select.h"
+#include "ipv6.h"
+#include "choice.h"
+#include "recent.h"
 
-/* Source, destination, identification and protocol name a datagram. */
-static __always_inline u64 hash_datagram(const struct iphdr *ip)
+/* Source, destination and identification name a datagram, of IPv4 with the protocol. */
+static __always_inline u64 hash_datagram(const struct packet *pkt)
 {
-	struct flow_key4 key = {ip->saddr, ip->daddr, ip->id, ip->protocol};
+	if (pkt->is_ipv6) {
+		const struct ipv6_header *ip = pkt->ip;
+		struct flow_key6 key = {.client_port = pkt->identification, .vip_port = pkt->identification >> 16};
 
-	return hash_of(&key);
+		__builtin_memcpy(key.client, ip->source, sizeof(key.client));
+		__builtin_memcpy(key.vip, ip->destination, sizeof(key.vip));
+		return hash_flow6(&key, flow_seed());
+	}
+	const struct iphdr *ip = pkt->ip;
+	struct flow_key4 key = {ip->saddr, ip->daddr, pkt->identification, pkt->protocol};
+
+	return hash_flow4(&key, flow_seed());
 }
 
-static __always_inline void remember_fragment(const struct iphdr *ip, backend_ref ref)
+static __always_inline void remember_fragment(const struct packet *pkt, backend_ref ref)
 {
-	u64 hash = hash_datagram(ip);
+	u64 hash = hash_datagram(pkt);
 	u32 index = (u32)hash & (LB_FRAGMENTS - 1);
 	u64 *entry = lb_fragments.lookup(&index);
 
@@ -23,9 +34,9 @@ static __always_inline void remember_fragment(const struct iphdr *ip, backend_re
 		*(volatile u64 *)entry = recent_entry(hash, ref);
 }
 
-static __always_inline bool choose_by_fragment(struct choice *c, const struct iphdr *ip)
+static __always_inline bool choose_by_fragment(struct choice *c, const struct packet *pkt)
 {
-	u64 hash = hash_datagram(ip);
+	u64 hash = hash_datagram(pkt);
 	u32 index = (u32)hash & (LB_FRAGMENTS - 1);
 	u64 *entry = lb_fragments.lookup(&index);
 

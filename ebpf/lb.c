@@ -10,54 +10,45 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
+#include "answer.h"
 #include "arp.h"
+#include "assign.h"
 #include "budget.h"
+#include "choice.h"
+#include "claim.h"
+#include "features.h"
 #include "flow.h"
 #include "fragment.h"
+#include "half_open.h"
+#include "handshake.h"
 #include "hash.h"
 #include "icmp.h"
+#include "interface.h"
+#include "ipv6.h"
 #include "limit.h"
 #include "maps.h"
+#include "ndp.h"
 #include "packet.h"
 #include "recent.h"
 #include "refuse.h"
 #include "rewrite.h"
 #include "select.h"
+#include "service.h"
 #include "stats.h"
+#include "table.h"
 #include "types.h"
-
-static __always_inline struct interface *own_interface(const struct packet *pkt)
-{
-	u32 index = pkt->ifindex & (LB_INTERFACES - 1);
-	struct interface *interface = lb_interfaces.lookup(&index);
-
-	return interface && interface->ifindex == pkt->ifindex ? interface : NULL;
-}
-
-static __always_inline bool may_be_vip(__be32 address)
-{
-	u32 bit = hash_address(address);
-	u32 word = bit >> 6;
-	u64 *filter = lb_vip_filter.lookup(&word);
-
-	return filter && *filter >> (bit & 63) & 1;
-}
-
-static __always_inline bool is_vip(__be32 address)
-{
-	return lb_vips.lookup(&address) != NULL;
-}
+#include "watch.h"
 
 /* A connection that we have not seen: nothing but a half-open entry is written for its SYN. */
 static __always_inline enum lb_reason open_tcp(struct choice *c)
 {
 	/* A SYN sent again goes where the first one went, while that backend takes new connections. */
-	bool is_repeated = choose_by_half_open(c) && c->backend->state == LB_BACKEND_UP && has_place(c);
-
-	if (is_repeated && c->backend->is_limited)
-		return LB_SYN; /* its entry says in which tick its place was reserved */
-	if (!is_repeated && !choose_for_new(c))
+	c->is_repeated = choose_by_half_open(c) && c->backend->state == LB_BACKEND_UP && has_place(c);
+	if (!c->is_repeated && !choose_for_new(c))
 		return nobody_for(c);
+	time_syn(c);
+	if (c->is_repeated && LB_LIMITS && c->backend->is_limited)
+		return LB_SYN; /* its entry says in which tick its place was reserved */
 	take_place(c);
 	remember_half_open(c);
 	return LB_SYN;
@@ -73,9 +64,9 @@ static __always_inline enum entering enter_flow(struct choice *c, struct flow *f
 {
 	struct flow *entered;
 
-	if (!lb_flows_tcp4.insert(&c->key, fresh))
+	if (!insert_tcp(c, fresh))
 		return ENTERED;
-	entered = lb_flows_tcp4.lookup(&c->key);
+	entered = find_tcp(c);
 	return entered && choose_by_flow(c, entered) ? FOUND : NOWHERE;
 }
 
@@ -91,10 +82,11 @@ static __always_inline enum lb_reason complete_tcp(struct choice *c, struct flow
 		return LB_OVER_BUDGET;
 	entering = enter_flow(c, fresh);
 	if (entering == ENTERED && fresh->state == LB_FLOW_OPEN && !join(c->ref, c->backend->is_limited)) {
-		lb_flows_tcp4.delete(&c->key);
+		delete_tcp(c);
 		return nobody_for(c);
 	}
 	assign(c);
+	time_completed(c);
 	if (entering == NOWHERE) {
 		remember_half_open(c); /* it goes on to say where the connection went; no limit counts it */
 		return LB_UNTRACKED;
@@ -119,7 +111,7 @@ static __always_inline enum lb_reason pick_up_tcp(struct choice *c, struct flow 
 }
 
 /* A packet of a connection that has no flow. */
-static __always_inline enum lb_reason enter_tcp(const struct iphdr *ip, const struct tcphdr *tcp, struct choice *c)
+static __always_inline enum lb_reason enter_tcp(const struct packet *pkt, const struct tcphdr *tcp, struct choice *c)
 {
 	bool is_handshake = choose_by_half_open(c);
 	struct flow fresh;
@@ -132,7 +124,7 @@ static __always_inline enum lb_reason enter_tcp(const struct iphdr *ip, const st
 		return LB_UNTRACKED;
 	if (!tcp->ack) /* neither begins, ends nor acknowledges: a scan (RFC 9293 section 3.10.7.4) */
 		return LB_MALFORMED;
-	fresh = new_tcp_flow(c, tcp, ip);
+	fresh = new_tcp_flow(c, tcp, pkt);
 	return is_handshake ? complete_tcp(c, &fresh) : pick_up_tcp(c, &fresh);
 }
 
@@ -146,23 +138,25 @@ static __always_inline bool follow_flow(const struct tcphdr *tcp, struct choice 
 		return true;
 	if (is_known && flow->state == LB_FLOW_OPEN)
 		leave(c->ref);
-	lb_flows_tcp4.delete(&c->key);
+	delete_tcp(c);
 	return false;
 }
 
-static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, const struct iphdr *ip, struct choice *c)
+static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, struct choice *c)
 {
-	struct tcphdr *tcp = parse_transport(pkt, ip, sizeof(*tcp));
+	struct tcphdr *tcp = parse_transport(pkt, sizeof(*tcp));
 	struct flow *flow;
+	enum lb_reason reason;
 
 	if (!tcp || has_impossible_flags(tcp))
 		return LB_MALFORMED;
-	c->key = (struct flow_key4){ip->saddr, ip->daddr, tcp->source, tcp->dest};
-	flow = lb_flows_tcp4.lookup(&c->key);
+	set_key(c, pkt, tcp);
+	flow = find_tcp(c);
 	if (!flow || !follow_flow(tcp, c, flow)) {
-		if (!find_service(c, IPPROTO_TCP))
-			return LB_NO_SERVICE;
-		return is_syn(tcp) ? open_tcp(c) : enter_tcp(ip, tcp, c);
+		reason = ask_service(c, IPPROTO_TCP);
+		if (reason != LB_ADMITTED)
+			return reason;
+		return is_syn(tcp) ? open_tcp(c) : enter_tcp(pkt, tcp, c);
 	}
 	if (is_syn(tcp)) {
 		if (c->backend->state == LB_BACKEND_UP) /* else it would keep alive what may be gone */
@@ -171,32 +165,33 @@ static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, cons
 	}
 	if (c->backend->state >= LB_BACKEND_DEAD && !is_end_for(tcp, c->backend))
 		return LB_DEAD;
-	note_segment(flow, tcp, ip);
+	note_segment(c, flow, tcp, pkt);
 	return LB_ESTABLISHED;
 }
 
 /* UDP has no connection to cut: a flow whose backend is down chooses anew. */
 static __always_inline enum lb_reason new_udp(struct choice *c)
 {
+	enum lb_reason reason = ask_service(c, IPPROTO_UDP);
 	struct flow flow;
 
-	if (!find_service(c, IPPROTO_UDP))
-		return LB_NO_SERVICE;
+	if (reason != LB_ADMITTED)
+		return reason;
 	if (!choose_unlimited(c, true))
 		return nobody_for(c);
 	flow = new_flow(c);
-	return lb_flows_udp4.update(&c->key, &flow) ? LB_UNTRACKED : LB_UDP_NEW;
+	return update_udp(c, &flow) ? LB_UNTRACKED : LB_UDP_NEW;
 }
 
-static __always_inline enum lb_reason balance_udp(const struct packet *pkt, const struct iphdr *ip, struct choice *c)
+static __always_inline enum lb_reason balance_udp(const struct packet *pkt, struct choice *c)
 {
-	struct udphdr *udp = parse_transport(pkt, ip, sizeof(*udp));
+	struct udphdr *udp = parse_transport(pkt, sizeof(*udp));
 	struct flow *flow;
 
 	if (!udp)
 		return LB_MALFORMED;
-	c->key = (struct flow_key4){ip->saddr, ip->daddr, udp->source, udp->dest};
-	flow = lb_flows_udp4.lookup(&c->key);
+	set_key(c, pkt, udp);
+	flow = find_udp(c);
 	if (!flow || !choose_by_flow(c, flow) || c->backend->state >= LB_BACKEND_DOWN)
 		return new_udp(c);
 	prove(flow);
@@ -205,26 +200,30 @@ static __always_inline enum lb_reason balance_udp(const struct packet *pkt, cons
 }
 
 /* The last step of whatever was chosen: the only place that rewrites. */
-static __always_inline enum lb_reason forward(const struct packet *pkt, const struct iphdr *ip, const struct choice *c,
+static __always_inline enum lb_reason forward(const struct packet *pkt, const struct choice *c, struct way *way,
 					      enum lb_reason reason)
 {
-	reason = send_to(pkt, c->backend, c->ref, reason);
-	if (verdict_of(reason) == XDP_TX)
-		count_forwarded(c->service, c->ref & 0xffff, from_be16(ip->tot_len), begins_connection(reason));
+	struct progress progress = {pkt->bytes, c->returned, c->sent};
+
+	reason = send_to(pkt, c->backend, c->ref, way, reason);
+	if (verdict_of(reason) == XDP_TX) {
+		count_for_service(c->service, &progress, begins_connection(reason));
+		count_for_backend(c->ref & 0xffff, &progress, reason, c->is_repeated);
+	}
 	return reason;
 }
 
 /* An error about a packet of a backend's goes to that backend: the client's path to it is what the error is about. */
-static __always_inline enum lb_reason follow_error(const struct packet *pkt, const struct iphdr *ip,
-						   const struct icmp_header *icmp, struct choice *c)
+static __always_inline enum lb_reason follow_error(const struct packet *pkt, const struct icmp_header *icmp,
+						   struct choice *c)
 {
-	u8 protocol = parse_quoted_flow(pkt, ip, icmp, &c->key);
+	u8 protocol = parse_quoted_flow(pkt, icmp, c);
 	struct flow *flow = NULL;
 
 	if (protocol == IPPROTO_TCP)
-		flow = lb_flows_tcp4.lookup(&c->key);
+		flow = find_tcp(c);
 	else if (protocol == IPPROTO_UDP)
-		flow = lb_flows_udp4.lookup(&c->key);
+		flow = find_udp(c);
 	if (flow && choose_by_flow(c, flow))
 		return LB_ICMP_ERROR;
 	if (protocol == IPPROTO_TCP && find_service(c, protocol) && choose_by_half_open(c))
@@ -232,61 +231,75 @@ static __always_inline enum lb_reason follow_error(const struct packet *pkt, con
 	return LB_ICMP_UNKNOWN;
 }
 
-static __always_inline enum lb_reason balance_icmp(const struct packet *pkt, struct iphdr *ip, struct choice *c)
+static __always_inline enum lb_reason balance_icmp(struct packet *pkt, struct choice *c)
 {
-	struct icmp_header *icmp = parse_transport(pkt, ip, sizeof(*icmp));
-	struct vip *vip = lb_vips.lookup(&ip->daddr);
+	struct icmp_header *icmp = parse_transport(pkt, sizeof(*icmp));
 
 	if (!icmp)
 		return LB_MALFORMED;
-	if (is_icmp_error(icmp->type))
-		return follow_error(pkt, ip, icmp, c);
-	if (icmp->type != ICMP_ECHO_REQUEST || !vip || vip->ifindex != pkt->ifindex || is_first_fragment(ip))
+	if (is_icmp_error(pkt, icmp->type))
+		return follow_error(pkt, icmp, c);
+	if (!is_echo_request(pkt, icmp->type) || !is_here(vip_of(pkt), pkt) || pkt->is_first_fragment)
 		return LB_ICMP_UNKNOWN;
-	write_echo_reply(pkt, ip, icmp);
+	write_echo_reply(pkt, icmp);
 	c->backend = NULL;
 	return LB_PING_REPLY;
 }
 
-/* Only a frame that was sent to this very interface is balanced, and never one that we sent ourselves. */
-static __always_inline enum lb_reason admit(const struct packet *pkt, const struct iphdr *ip)
+static __always_inline bool is_own_address(const struct packet *pkt, const struct interface *own)
 {
-	struct interface *own = own_interface(pkt);
+	const struct ipv6_header *ip6 = pkt->ip;
+	const struct iphdr *ip4 = pkt->ip;
+
+	if (pkt->is_ipv6)
+		return is_same6(ip6->source, own->address6) && own->address6[0];
+	return ip4->saddr == own->address4 && own->address4;
+}
+
+/* Only a frame that was sent to this very interface is balanced, and never one that we sent ourselves. */
+static __always_inline enum lb_reason admit(struct packet *pkt)
+{
+	u32 row;
+	struct interface *own = interface_on(pkt->lan, &row);
 
 	if (!own)
-		return LB_OTHER_MAC;
-	if (mac_at(pkt->eth->h_source) == own->mac || ip->saddr == own->address)
+		return LB_OTHER_LAN;
+	if (mac_at(pkt->eth->h_source) == own->mac || is_own_address(pkt, own))
 		return LB_LOOP_OWN;
 	if (mac_at(pkt->eth->h_dest) != own->mac)
 		return LB_OTHER_MAC;
-	return is_sane_ipv4(ip) ? LB_ADMITTED : LB_MALFORMED;
+	return (pkt->is_ipv6 ? parse_datagram6(pkt) : parse_datagram4(pkt)) ? LB_ADMITTED : LB_MALFORMED;
 }
 
 /* Which way a packet for a VIP is to go: the backend is in `c`, if it is to go to one. */
-static __always_inline enum lb_reason choose(const struct packet *pkt, struct iphdr *ip, struct choice *c)
+static __always_inline enum lb_reason choose(struct packet *pkt, struct choice *c)
 {
-	if (is_later_fragment(ip))
-		return choose_by_fragment(c, ip) ? LB_FRAGMENT : LB_LOST_FRAGMENT;
-	if (ip->protocol == IPPROTO_TCP)
-		return balance_tcp(pkt, ip, c);
-	if (ip->protocol == IPPROTO_UDP)
-		return balance_udp(pkt, ip, c);
-	return ip->protocol == IPPROTO_ICMP ? balance_icmp(pkt, ip, c) : LB_NO_SERVICE;
+	if (pkt->is_later_fragment)
+		return choose_by_fragment(c, pkt) ? LB_FRAGMENT : LB_LOST_FRAGMENT;
+	if (pkt->protocol == IPPROTO_TCP)
+		return balance_tcp(pkt, c);
+	if (pkt->protocol == IPPROTO_UDP)
+		return balance_udp(pkt, c);
+	return is_icmp(pkt) ? balance_icmp(pkt, c) : LB_NO_SERVICE;
 }
 
-static __always_inline enum lb_reason balance_vip(const struct packet *pkt, struct iphdr *ip)
+static __always_inline enum lb_reason balance_vip(struct packet *pkt, struct outcome *outcome)
 {
-	enum lb_reason reason = admit(pkt, ip);
-	struct choice c = {};
+	struct choice c = {.is_ipv6 = pkt->is_ipv6};
+	enum lb_reason reason = admit(pkt);
 
 	if (reason != LB_ADMITTED)
 		return reason;
-	reason = choose(pkt, ip, &c);
+	reason = choose(pkt, &c);
+	outcome->service = c.service;
+	outcome->transport = pkt->transport - (void *)pkt->eth;
+	outcome->protocol = pkt->protocol;
 	if (verdict_of(reason) != XDP_TX || !c.backend)
 		return reason;
-	if (is_first_fragment(ip))
-		remember_fragment(ip, c.ref);
-	return forward(pkt, ip, &c, reason);
+	outcome->backend = c.ref;
+	if (pkt->is_first_fragment)
+		remember_fragment(pkt, c.ref);
+	return forward(pkt, &c, &outcome->way, reason);
 }
 
 static __always_inline bool drops_wrong_ports(void)
@@ -310,76 +323,135 @@ static __always_inline enum lb_reason answer_to(enum lb_reason reason)
 }
 
 /* The filter lets a foreign address in thousands through: only a VIP's packet may be dropped, or refused. */
-static __always_inline enum lb_reason dispose(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip,
-					      enum lb_reason reason)
+static __always_inline enum lb_reason dispose(struct xdp_md *ctx, const struct packet *pkt, enum lb_reason reason)
 {
 	enum lb_reason answer;
 
-	if (!is_vip(ip->daddr))
+	if (!vip_of(pkt))
 		return LB_NOT_VIP;
 	answer = answer_to(reason);
-	return answer != reason && refuse(ctx, pkt, ip) ? answer : reason;
+	return answer != reason && refuse(ctx, pkt) ? answer : reason;
 }
 
-static __always_inline enum lb_reason balance_ipv4(struct xdp_md *ctx, const struct packet *pkt, u32 *bytes)
+/* What has become of a packet whose destination the filter let through. */
+static __always_inline enum lb_reason deal_with(struct xdp_md *ctx, struct packet *pkt, struct outcome *outcome)
+{
+	enum lb_reason reason = balance_vip(pkt, outcome);
+
+	outcome->bytes = pkt->bytes;
+	outcome->lan = pkt->lan;
+	return reason < LB_FIRST_DROP ? reason : dispose(ctx, pkt, reason);
+}
+
+static __always_inline enum lb_reason balance_ipv4(struct xdp_md *ctx, struct packet *pkt,
+						   struct outcome *outcome)
 {
 	struct iphdr *ip = parse_ipv4(pkt);
-	enum lb_reason reason;
 
-	if (!ip || !may_be_vip(ip->daddr))
+	if (!ip || ((!LB_VLANS || pkt->tags) && !may_be_vip4(ip->daddr))) /* without tags it was asked already */
 		return LB_NOT_VIP;
-	*bytes = from_be16(ip->tot_len);
-	reason = balance_vip(pkt, ip);
-	return reason < LB_FIRST_DROP ? reason : dispose(ctx, pkt, ip, reason);
+	pkt->bytes = from_be16(ip->tot_len);
+	return deal_with(ctx, pkt, outcome);
 }
 
-static __always_inline enum lb_reason answer_arp(const struct packet *pkt)
+static __always_inline enum lb_reason balance_ipv6(struct xdp_md *ctx, struct packet *pkt,
+						   struct outcome *outcome)
 {
-	struct arp4 *arp = (void *)(pkt->eth + 1);
-	struct interface *own = own_interface(pkt);
-	__be32 target;
-	struct vip *vip;
+	struct ipv6_header *ip = parse_ipv6(pkt);
 
-	if ((void *)(arp + 1) > pkt->end || !is_request4(arp) || !own || !is_for_us(pkt, own->mac))
+	if (!ip)
 		return LB_NOT_VIP;
-	target = arp->target_ip;
-	vip = lb_vips.lookup(&target);
-	if (!vip || vip->ifindex != pkt->ifindex)
-		return LB_NOT_VIP;
-	if (mac_at(pkt->eth->h_source) == own->mac)
-		return LB_LOOP_OWN;
-	write_reply(pkt, arp, own->mac);
-	return LB_ARP_REPLY;
+	pkt->bytes = IPV6_HEADER + from_be16(ip->payload_length);
+	return deal_with(ctx, pkt, outcome);
 }
 
-static __always_inline enum lb_reason balance(struct xdp_md *ctx, u32 *bytes)
+/* Most of what a NIC hears: plain IPv4 for somebody else. Where tags must be looked for, it is spared that. */
+static __always_inline bool is_plain_foreign(const struct xdp_md *ctx)
 {
-	struct packet pkt = {.end = (void *)(long)ctx->data_end, .ifindex = ctx->ingress_ifindex};
+	const struct ethhdr *eth = (void *)(long)ctx->data;
+	const struct iphdr *ip = (void *)(eth + 1);
 
-	pkt.eth = parse_ethernet(&pkt, (void *)(long)ctx->data);
-	if (!pkt.eth)
-		return LB_NOT_VIP;
-	if (pkt.eth->h_proto == be16(ETH_P_IP))
-		return balance_ipv4(ctx, &pkt, bytes);
-	if (pkt.eth->h_proto == be16(ETH_P_ARP))
-		return answer_arp(&pkt);
-	return LB_NOT_VIP;
+	return (void *)(ip + 1) <= (void *)(long)ctx->data_end && eth->h_proto == be16(ETH_P_IP) && !may_be_vip4(ip->daddr);
+}
+
+static __always_inline bool is_for_vip6(const struct packet *pkt)
+{
+	struct ipv6_header *ip = parse_ipv6(pkt);
+
+	return ip && may_be_vip6(ip->destination);
+}
+
+/* To the program that deals with it, from which there is no return; but if there is none. */
+static __always_inline void pass_on_ipv6(struct xdp_md *ctx, const struct packet *pkt)
+{
+	/* Not by if and else: the compiler would make one call of two, and the kernel a jump only of a constant row. */
+	if (may_be_discovery(pkt))
+		lb_programs.call(ctx, LB_PROGRAM_DISCOVER6);
+	if (is_for_vip6(pkt))
+		lb_programs.call(ctx, LB_PROGRAM_INGRESS6);
+}
+
+/* The one exit: everything that was dealt with is counted, and told to whoever watches. Foreign traffic is not ours to count,
+ * nor to slow down. */
+static __always_inline int leave_as(struct xdp_md *ctx, enum lb_reason reason, const struct outcome *outcome)
+{
+	if (reason == LB_NOT_VIP)
+		return XDP_PASS;
+	count_reason(reason, outcome->bytes);
+	if (is_watched(reason))
+		tell(ctx, reason, outcome);
+	return verdict_of(reason) == XDP_TX ? send_by(ctx, &outcome->way) : verdict_of(reason);
 }
 
 static __always_inline int ingress(struct xdp_md *ctx)
 {
-	u32 bytes = 0;
-	enum lb_reason reason = balance(ctx, &bytes);
+	struct packet pkt = {};
+	struct outcome outcome = {};
+	enum lb_reason reason = LB_NOT_VIP;
 
-	if (reason != LB_NOT_VIP) /* foreign traffic is not ours to count, nor to slow down */
-		count_reason(reason, bytes);
-	return verdict_of(reason);
+	if ((LB_VLANS && is_plain_foreign(ctx)) || !parse_frame(&pkt, ctx))
+		return XDP_PASS;
+	if (pkt.type == be16(ETH_P_IP))
+		reason = balance_ipv4(ctx, &pkt, &outcome);
+	else if (pkt.type == be16(ETH_P_ARP))
+		reason = answer_arp(&pkt);
+	else if (LB_IPV6 && pkt.type == be16(ETH_P_IPV6))
+		pass_on_ipv6(ctx, &pkt);
+	return leave_as(ctx, reason, &outcome);
 }
 
 int lb_ingress(struct xdp_md *ctx)
 {
 	return ingress(ctx);
 }
+
+#if LB_IPV6
+/* What is for an IPv6 VIP, as far as the filter can tell. */
+int lb_ingress6(struct xdp_md *ctx)
+{
+	struct packet pkt = {.is_ipv6 = true};
+	struct outcome outcome = {};
+
+	if (!parse_frame(&pkt, ctx))
+		return XDP_PASS;
+	return leave_as(ctx, balance_ipv6(ctx, &pkt, &outcome), &outcome);
+}
+
+/* Neighbour discovery; and what only looks like it. */
+int lb_discover6(struct xdp_md *ctx)
+{
+	struct packet pkt = {.is_ipv6 = true};
+	struct outcome outcome = {};
+	enum lb_reason reason;
+
+	if (!parse_frame(&pkt, ctx))
+		return XDP_PASS;
+	reason = discover(ctx, &pkt);
+	if (reason == LB_NOT_VIP && is_for_vip6(&pkt))
+		lb_programs.call(ctx, LB_PROGRAM_INGRESS6);
+	return leave_as(ctx, reason, &outcome);
+}
+#endif
 
 /* For the daemon's test-run: the kernel's jiffies, by which flows are dated. */
 int lb_clock(struct xdp_md *ctx)

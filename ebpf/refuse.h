@@ -1,29 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* refuse.h: answers where nobody else will, for a port without service or a dead backend: a TCP reset (RFC 9293 section
- * 3.5.2), or ICMP port unreachable (RFC 1122 section 3.2.2.1). The frame is made over in its place and goes back to the
- * station that sent it. */
+ * 3.5.2), or ICMP port unreachable (RFC 1122 section 3.2.2.1, RFC 4443 section 3.1). */
 #ifndef LB_REFUSE_H
 #define LB_REFUSE_H
 
-#include "icmp.h"
-#include "packet.h"
+#include "answer.h"
 
-#define ETH_HEADER 14
-#define IP_HEADER 20
 #define TCP_HEADER 20
 #define ICMP_HEADER 8
-#define QUOTED (IP_HEADER + 8)
+#define QUOTED_TRANSPORT 8
 #define TCP_SEGMENT_FLAGS_RST be16(0x5004)     /* header of 20 bytes, RST */
 #define TCP_SEGMENT_FLAGS_RST_ACK be16(0x5014) /* header of 20 bytes, RST and ACK */
-#define DONT_FRAGMENT be16(0x4000)
-
-/* What an answer needs of the packet that it answers. */
-struct asked {
-	u64 client_mac;
-	u64 own_mac;
-	__be32 client;
-	__be32 vip;
-};
 
 /* A TCP header as five words, for a reset has no other fields than these. */
 struct reset_header {
@@ -37,54 +24,8 @@ struct reset_header {
 	__be16 urgent;
 };
 
-/* One's complement sum of an even number of bytes. */
-static __always_inline u32 sum_words(const void *bytes, u32 size, u32 sum)
-{
-	const u16 *word = bytes;
-
-#pragma unroll
-	for (u32 i = 0; i < QUOTED + ICMP_HEADER; i += 2)
-		if (i < size)
-			sum += *word++;
-	return sum;
-}
-
-static __always_inline u16 folded(u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
-static __always_inline struct asked asked_by(const struct packet *pkt, const struct iphdr *ip)
-{
-	struct asked asked = {mac_at(pkt->eth->h_source), mac_at(pkt->eth->h_dest), ip->saddr, ip->daddr};
-
-	return asked;
-}
-
-/* Ethernet and IPv4 headers of an answer with `size` bytes behind them. */
-static __always_inline void write_headers(struct ethhdr *eth, const struct asked *asked, u8 protocol, u16 size)
-{
-	struct iphdr *ip = (void *)(eth + 1);
-
-	set_mac(eth->h_dest, asked->client_mac);
-	set_mac(eth->h_source, asked->own_mac);
-	eth->h_proto = be16(ETH_P_IP);
-	*(u16 *)ip = be16(0x4500);
-	ip->tot_len = be16(IP_HEADER + size);
-	ip->id = 0;
-	ip->frag_off = DONT_FRAGMENT;
-	ip->ttl = GENERATED_TTL;
-	ip->protocol = protocol;
-	ip->check = 0;
-	ip->saddr = asked->vip;
-	ip->daddr = asked->client;
-	ip->check = folded(sum_words(ip, IP_HEADER, 0));
-}
-
 /* The reset that answers a segment: as its acknowledgement says, or acknowledging all of it. */
-static __always_inline struct reset_header reset_of(const struct tcphdr *tcp, const struct iphdr *ip)
+static __always_inline struct reset_header reset_of(const struct tcphdr *tcp, const struct packet *pkt)
 {
 	struct reset_header reset = {.source = tcp->dest, .dest = tcp->source};
 
@@ -92,78 +33,79 @@ static __always_inline struct reset_header reset_of(const struct tcphdr *tcp, co
 		reset.seq = tcp->ack_seq;
 		reset.flags = TCP_SEGMENT_FLAGS_RST;
 	} else {
-		reset.ack = __builtin_bswap32(__builtin_bswap32(tcp->seq) + segment_length(tcp, ip));
+		reset.ack = __builtin_bswap32(__builtin_bswap32(tcp->seq) + segment_length(tcp, pkt));
 		reset.flags = TCP_SEGMENT_FLAGS_RST_ACK;
 	}
 	return reset;
 }
 
-static __always_inline bool answer_with_reset(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip)
+static __always_inline bool answer_with_reset(struct xdp_md *ctx, const struct packet *pkt)
 {
-	const struct tcphdr *tcp = parse_transport(pkt, ip, sizeof(*tcp));
-	struct asked asked = asked_by(pkt, ip);
+	const struct tcphdr *tcp = parse_transport(pkt, sizeof(*tcp));
+	struct asked asked = asked_by(pkt);
 	struct reset_header reset, *written;
-	struct ethhdr *eth;
-	u32 pseudo;
+	void *ip;
 
-	if (!tcp || tcp->rst || tcp->doff < 5 || from_be16(ip->tot_len) < ip->ihl * 4 + tcp->doff * 4)
+	if (!tcp || tcp->rst || tcp->doff < 5 || pkt->length < tcp->doff * 4)
 		return false;
-	reset = reset_of(tcp, ip);
-	if (bpf_xdp_adjust_tail(ctx, ETH_HEADER + IP_HEADER + TCP_HEADER - (int)bpf_xdp_get_buff_len(ctx)))
+	reset = reset_of(tcp, pkt);
+	ip = make_over(ctx, &asked, 0, ip_header_of(&asked) + TCP_HEADER);
+	if (!ip)
 		return false;
-	eth = (void *)(long)ctx->data;
-	written = (void *)eth + ETH_HEADER + IP_HEADER;
-	if ((void *)(written + 1) > (void *)(long)ctx->data_end)
-		return false;
-	write_headers(eth, &asked, IPPROTO_TCP, TCP_HEADER);
+	written = write_ip(ip, &asked, IPPROTO_TCP, TCP_HEADER);
 	*written = reset;
-	pseudo = (asked.client & 0xffff) + (asked.client >> 16) + (asked.vip & 0xffff) + (asked.vip >> 16);
-	pseudo += be16(IPPROTO_TCP) + be16(TCP_HEADER);
-	written->checksum = folded(sum_words(written, TCP_HEADER, pseudo));
+	written->checksum = folded(sum_of(written, TCP_HEADER, pseudo_sum(&asked, IPPROTO_TCP, TCP_HEADER)));
 	return true;
 }
 
-/* Room for the headers of the answer in front, and nothing behind what is quoted. Only a packet without IP options. */
-static __always_inline bool answer_with_unreachable(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip)
+static __always_inline void write_unreachable(struct icmp_header *icmp, const struct asked *asked, u32 size)
 {
-	int surplus = (int)bpf_xdp_get_buff_len(ctx) - ETH_HEADER - QUOTED;
-	struct asked asked = asked_by(pkt, ip);
-	struct icmp_header *icmp;
-	struct ethhdr *eth;
-
-	if (ip->ihl != 5 || surplus < 0)
-		return false;
-	if (bpf_xdp_adjust_tail(ctx, -surplus) || bpf_xdp_adjust_head(ctx, -(IP_HEADER + ICMP_HEADER)))
-		return false;
-	eth = (void *)(long)ctx->data;
-	icmp = (void *)eth + ETH_HEADER + IP_HEADER;
-	if ((void *)(icmp + 1) + QUOTED > (void *)(long)ctx->data_end)
-		return false;
-	write_headers(eth, &asked, IPPROTO_ICMP, ICMP_HEADER + QUOTED);
-	icmp->type = ICMP_UNREACHABLE;
-	icmp->code = ICMP_PORT_UNREACHABLE;
+	icmp->type = asked->is_ipv6 ? ICMPV6_UNREACHABLE : ICMP_UNREACHABLE;
+	icmp->code = asked->is_ipv6 ? ICMPV6_PORT_UNREACHABLE : ICMP_PORT_UNREACHABLE;
 	icmp->checksum = 0;
 	icmp->rest = 0;
-	icmp->checksum = folded(sum_words(icmp, ICMP_HEADER + QUOTED, 0));
+	icmp->checksum = folded(sum_of(icmp, size, asked->is_ipv6 ? pseudo_sum(asked, IPPROTO_ICMPV6, size) : 0));
+}
+
+/* Room for the headers of the answer in front, and nothing behind what is quoted. Only a packet without IP options, or
+ * extension headers. */
+static __always_inline bool answer_with_unreachable(struct xdp_md *ctx, const struct packet *pkt)
+{
+	struct asked asked = asked_by(pkt);
+	u32 quoted = ip_header_of(&asked) + QUOTED_TRANSPORT, size = ICMP_HEADER + quoted;
+	void *ip;
+
+	if (pkt->bytes - pkt->length != ip_header_of(&asked) || !parse_transport(pkt, QUOTED_TRANSPORT))
+		return false;
+	ip = make_over(ctx, &asked, ip_header_of(&asked) + ICMP_HEADER, ip_header_of(&asked) + size);
+	if (!ip)
+		return false;
+	write_unreachable(write_ip(ip, &asked, asked.is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, size), &asked, size);
 	return true;
 }
 
-/* No error goes to an address that does not mean a single host (RFC 1122 section 3.2.2): 0/8, 127/8, 224/3. */
-static __always_inline bool is_single_host(__be32 address)
+/* No error goes to an address that does not mean a single host: RFC 1122 section 3.2.2 (0/8, 127/8, 224/3), RFC 4443 section
+ * 2.4 (::, ::1, ff00::/8). */
+static __always_inline bool is_single_host(const struct packet *pkt)
 {
-	u8 first = address; /* in the order of the wire */
+	const struct ipv6_header *ip6 = pkt->ip;
+	const struct iphdr *ip4 = pkt->ip;
+	const __be32 *source = ip6->source;
+	u8 first = pkt->is_ipv6 ? 0 : ip4->saddr; /* in the order of the wire */
 
-	return first && first != 127 && first < 224;
+	if (!pkt->is_ipv6)
+		return first && first != 127 && first < 224;
+	return !is_multicast6(source) && (source[0] | source[1] | source[2] | (source[3] & ~__builtin_bswap32(1)));
 }
 
 /* False: nothing is answered, and the frame is as it was or beyond use; it is to be dropped. */
-static __always_inline bool refuse(struct xdp_md *ctx, const struct packet *pkt, const struct iphdr *ip)
+static __always_inline bool refuse(struct xdp_md *ctx, const struct packet *pkt)
 {
-	if (!is_single_host(ip->saddr))
+	if (!is_single_host(pkt))
 		return false;
-	if (ip->protocol == IPPROTO_TCP)
-		return answer_with_reset(ctx, pkt, ip);
-	return ip->protocol == IPPROTO_UDP && answer_with_unreachable(ctx, pkt, ip);
+	if (pkt->protocol == IPPROTO_TCP)
+		return answer_with_reset(ctx, pkt);
+	return pkt->protocol == IPPROTO_UDP && answer_with_unreachable(ctx, pkt);
 }
 
 #endif

@@ -4,7 +4,13 @@
 #define LB_STATS_H
 
 #include "maps.h"
-#include "packet.h"
+
+/* What one packet adds to the counters of its service and of its backend. */
+struct progress {
+	u32 bytes;    /* of the datagram */
+	u32 returned; /* see struct service_stats */
+	u32 sent;
+};
 
 static __always_inline int verdict_of(enum lb_reason reason)
 {
@@ -31,29 +37,53 @@ static __always_inline bool begins_connection(enum lb_reason reason)
 	return reason == LB_FIRST_ACK || reason == LB_REUSED_PORT || reason == LB_UDP_NEW;
 }
 
-static __always_inline void count_forwarded(u32 service, u32 backend, u32 bytes, bool begins)
+static __always_inline void count_for_service(u32 service, const struct progress *progress, bool begins)
 {
-	struct service_stats *to_service = lb_service_stats.lookup(&service);
-	struct backend_stats *to_backend = lb_backend_stats.lookup(&backend);
+	struct service_stats *stats = lb_service_stats.lookup(&service);
 
-	if (to_service) {
-		to_service->packets++;
-		to_service->bytes += bytes;
-		to_service->connections += begins;
-	}
-	if (to_backend) {
-		to_backend->packets++;
-		to_backend->bytes += bytes;
-		to_backend->connections += begins;
-	}
+	if (!stats)
+		return;
+	stats->packets++;
+	stats->bytes += progress->bytes;
+	stats->connections += begins;
+	stats->returned += progress->returned;
+	stats->sent += progress->sent;
 }
 
-static __always_inline void count_returned(u32 backend)
+static __always_inline void count_for_backend(u32 backend, const struct progress *progress, enum lb_reason reason,
+					      bool is_repeated)
+{
+	struct backend_stats *stats = lb_backend_stats.lookup(&backend);
+
+	if (!stats)
+		return;
+	stats->packets++;
+	stats->bytes += progress->bytes;
+	stats->returned += progress->returned;
+	stats->sent += progress->sent;
+	stats->connections += begins_connection(reason);
+	if (reason == LB_SYN) {
+		stats->begun += !is_repeated;
+		stats->repeated += is_repeated;
+	}
+	if (reason == LB_FIRST_ACK)
+		stats->completed++;
+}
+
+static __always_inline void count_denied(u32 service)
+{
+	struct service_stats *stats = lb_service_stats.lookup(&service);
+
+	if (stats)
+		stats->denied++;
+}
+
+static __always_inline void count_looped(u32 backend)
 {
 	struct backend_stats *stats = lb_backend_stats.lookup(&backend);
 
 	if (stats)
-		stats->returned++;
+		stats->looped++;
 }
 
 #endif

@@ -6,6 +6,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("lbctl", deadline=None)
+"""A timing is a figure, not a test: a machine may be busy."""
+settings.load_profile("lbctl")
 
 
 @pytest.hookimpl(wrapper=True)

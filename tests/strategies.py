@@ -1,26 +1,30 @@
 """Random tables. `successors` draws tables that may follow others as the controller makes them follow each other: ids are
-reused with another generation, pools keep their block or move to one that nobody has or had. `TABLES` follow empty ones."""
+reused with another generation, pools keep their block or move to one that nobody has or had, a list of sources stays as it is
+or goes. `TABLES` follow empty ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
 
 from lbctl.core.ids import MAX_GENERATION
-from lbctl.core.model import OnEmpty, Protocol
+from lbctl.core.model import Address, Network, OnEmpty, Protocol
 from lbctl.core.tables import (
     NOBODY,
+    ROUTED,
     BackendRow,
     BackendState,
     InterfaceRow,
+    Lan,
     Members,
     PoolRow,
     ServiceKey,
     ServiceRow,
+    Sources,
     Tables,
     reference,
 )
@@ -32,13 +36,24 @@ BLOCK = 16
 
 IDS = range(1, 6)
 POOL_IDS = range(1, 4)
-IFINDEXES = (1, 2, 7, 255)
-VIPS = tuple(IPv4Address(f"192.0.2.{host}") for host in (100, 101, 102))
+LANS = tuple(Lan(1, vlan) for vlan in (0, 20, 4095, 20 * 4096 + 7))
+"""Of the one device that is in every network namespace: there must be such a one."""
+VIPS: tuple[Address, ...] = (
+    IPv4Address("192.0.2.100"),
+    IPv6Address("2001:db8::100"),
+    IPv4Address("192.0.2.101"),
+    IPv6Address("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
+)
 KEYS = tuple(
     ServiceKey(vip=vip, port=port, protocol=protocol)
     for vip in VIPS
     for port, protocol in ((104, Protocol.TCP), (104, Protocol.UDP), (65535, Protocol.TCP))
 )
+LISTS = range(1, 5)
+PREFIXES: Mapping[int, tuple[Network, ...]] = {
+    4: tuple(map(IPv4Network, ("0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "192.0.2.128/25"))),
+    6: tuple(map(IPv6Network, ("::/0", "2001:db8::/32", "2001:db8:0:1::/64", "2001:db8::1/128", "fc00::/7"))),
+}
 MACS = tuple(bytes.fromhex(mac) for mac in ("020000000001", "ffffffffffff", "000000000001", "80a1b2c3d4e5"))
 
 
@@ -59,13 +74,22 @@ class Dice:
 
 
 def backend_row(
-    number: int, generation: int, *, state: BackendState, mac: bytes | None, limit: int = 0, resume: int = 0
+    number: int,
+    generation: int,
+    *,
+    state: BackendState,
+    mac: bytes | None,
+    lan: Lan = LANS[0],
+    limit: int = 0,
+    resume: int = 0,
 ) -> BackendRow:
-    """Within one generation a backend's address and identity never change."""
+    """Within one generation a backend's address and identity never change. Those with even numbers have IPv6 addresses."""
+    host = number * 0x10000 + generation
     return BackendRow(
         generation=generation,
         identity=number << 16 | generation,
-        address=IPv4Address(0x0A000000 + number * 0x10000 + generation),
+        address=IPv4Address(0x0A000000 + host) if number % 2 else IPv6Address((0x20010DB8 << 96) + host),
+        lan=lan,
         state=state,
         mac=mac,
         limit=limit,
@@ -73,7 +97,19 @@ def backend_row(
     )
 
 
-def _backends(dice: Dice, current: Tables) -> dict[int, BackendRow]:
+def _interfaces(dice: Dice) -> dict[Lan, InterfaceRow]:
+    """There is always one."""
+    return {lan: _interface(dice, number) for number, lan in enumerate([LANS[0], *dice.subset(LANS[1:])])}
+
+
+def _interface(dice: Dice, number: int) -> InterfaceRow:
+    address, address6 = IPv4Address(0xC0000201 + number), IPv6Address((0xFD00 << 112) + 1 + number)
+    own = dice.pick(((address, None), (None, address6), (address, address6)))
+    return InterfaceRow(mac=dice.pick(MACS), address=own[0], address6=own[1])
+
+
+def _backends(dice: Dice, current: Tables, lans: Sequence[Lan]) -> dict[int, BackendRow]:
+    """Those who take connections are on a segment that there is."""
     found = {}
     for number in IDS:
         generation = dice.pick(list(_generations(current, number)))
@@ -81,7 +117,8 @@ def _backends(dice: Dice, current: Tables) -> dict[int, BackendRow]:
             state = dice.pick((BackendState.UP, *(state for state in BackendState if state)))
             mac = dice.pick(MACS if state is BackendState.UP else (*MACS, None))
             limit, resume = dice.pick(((0, 0), (0, 0), (10, 9), (1, 0), (0x3FFF_FFFE, 7)))
-            found[number] = backend_row(number, generation, state=state, mac=mac, limit=limit, resume=resume)
+            lan = dice.pick(lans if state is BackendState.UP else LANS)
+            found[number] = backend_row(number, generation, state=state, mac=mac, lan=lan, limit=limit, resume=resume)
     return found
 
 
@@ -123,9 +160,27 @@ def _members(dice: Dice, takers: Sequence[int]) -> Members:
     return Members(own=tuple(chosen[at:]), fallbacks=tuple(chosen[:at]))
 
 
-def _services(dice: Dice, pools: Sequence[int]) -> dict[ServiceKey, ServiceRow]:
-    keys = dice.subset(KEYS) if pools else []
-    return {key: ServiceRow(id=number, pool_id=dice.pick(pools)) for number, key in enumerate(keys, start=1)}
+def _sources(dice: Dice, current: Tables, pools: Sequence[int]) -> dict[int, Sources]:
+    """A list that refers to a pool that goes, goes too."""
+    found: dict[int, Sources] = {}
+    for number in LISTS:
+        was = current.sources.get(number)
+        if was is None and dice.pick((False, True)):
+            prefixes = PREFIXES[dice.pick((4, 6))]
+            chosen = dice.subset(prefixes) or [dice.pick(prefixes)]
+            found[number] = {prefix: dice.pick((0, *pools)) for prefix in chosen}
+        elif was is not None and {0, *pools}.issuperset(was.values()) and dice.pick((False, True)):
+            found[number] = was
+    return found
+
+
+def _services(dice: Dice, pools: Sequence[int], sources: Mapping[int, Sources]) -> dict[ServiceKey, ServiceRow]:
+    versions = {number: next(iter(found)).version for number, found in sources.items()}
+    rows = {}
+    for number, key in enumerate(dice.subset(KEYS) if pools else [], start=1):
+        lists = (0, *(found for found, version in versions.items() if version == key.vip.version))
+        rows[key] = ServiceRow(id=number, pool_id=dice.pick(pools), source_list=dice.pick(lists))
+    return rows
 
 
 def _freed(current: Tables, backends: Mapping[int, BackendRow]) -> dict[int, int]:
@@ -134,14 +189,16 @@ def _freed(current: Tables, backends: Mapping[int, BackendRow]) -> dict[int, int
 
 
 def _successor(dice: Dice, current: Tables) -> Tables:
-    """Slots refer to backends that are up, services to pools, VIPs to interfaces."""
-    interfaces = [IFINDEXES[0], *dice.subset(IFINDEXES[1:])]
-    pools, backends = _pools(dice, current), _backends(dice, current)
+    """Slots refer to backends that are up, services to pools and lists, lists to pools, VIPs to interfaces."""
+    interfaces, pools = _interfaces(dice), _pools(dice, current)
+    backends = _backends(dice, current, list(interfaces))
+    sources = _sources(dice, current, list(pools))
     owners = [NOBODY] + [reference(i, row.generation) for i, row in backends.items() if row.state is BackendState.UP]
     return Tables(
-        interfaces={i: InterfaceRow(mac=dice.pick(MACS), address=IPv4Address(0xC0000200 + i)) for i in interfaces},
-        vips={vip: dice.pick(interfaces) for vip in dice.subset(VIPS)},
-        services=_services(dice, list(pools)),
+        interfaces=interfaces,
+        vips={vip: dice.pick((*interfaces, ROUTED)) for vip in dice.subset(VIPS)},
+        services=_services(dice, list(pools), sources),
+        sources=sources,
         pools=pools,
         backends=backends,
         slots={n: np.array([dice.pick(owners) for _ in range(row.size)], np.uint32) for n, row in pools.items()},
@@ -153,7 +210,7 @@ def _successor(dice: Dice, current: Tables) -> Tables:
 
 def successors(current: Tables) -> st.SearchStrategy[Tables]:
     """Tables that may follow ``current``."""
-    return st.binary(min_size=192, max_size=192).map(lambda throws: _successor(Dice(throws), current))
+    return st.binary(min_size=256, max_size=256).map(lambda throws: _successor(Dice(throws), current))
 
 
 TABLES = successors(Tables())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -12,6 +12,8 @@ from rich.table import Table
 from lbctl.cli.client import assignment_resource, delete, get, put
 from lbctl.cli.options import socket_option
 from lbctl.cli.render import console
+from lbctl.core.addresses import by_number
+from lbctl.core.model import Address
 from lbctl.daemon.models import MAX_NAME, Assignee, Assignment, Assignments, Done
 from lbctl.errors import UsageError
 
@@ -64,13 +66,13 @@ def remove(pool: str, source: str, socket: Path) -> None:
     click.echo(delete(socket, assignment_resource(pool, _address(source)), Done).message)
 
 
-def _address(source: str) -> IPv4Address:
+def _address(source: str) -> Address:
     try:
-        return IPv4Address(source)
-    except AddressValueError as error:
+        return ip_address(source)
+    except ValueError as error:
         raise UsageError(
-            f"SOURCE {source!r} is not an IPv4 address",
-            hint="write one client's address, such as 192.0.2.201; a network's clients are assigned one by one",
+            f"SOURCE {source!r} is not an IP address",
+            hint="write one client's address, such as 192.0.2.201 or 2001:db8::201; clients are assigned one by one",
         ) from error
 
 
@@ -86,6 +88,6 @@ def _table(found: tuple[Assignment, ...]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("POOL", "SOURCE", "BACKEND"):
         table.add_column(heading, overflow="fold")
-    for row in sorted(found, key=lambda row: (row.pool, row.source)):
+    for row in sorted(found, key=lambda row: (row.pool, by_number(row.source))):
         table.add_row(row.pool, str(row.source), row.backend)
     return table

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import socket
-from ipaddress import IPv4Address
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from lbctl.core.model import Address
 from lbctl.daemon.models import Problem
 from lbctl.errors import DaemonUnreachableError, LbctlError, UsageError
 
@@ -49,6 +50,24 @@ def delete(path: Path, resource: str, answer: type[_Answer]) -> _Answer:
     return _request(path, "DELETE", resource, answer)
 
 
+def stream(path: Path, resource: str, line: type[_Answer]) -> Iterator[_Answer]:
+    """Read a resource that comes line by line, until the daemon ends it. Empty lines only tell that the
+    daemon lives."""
+    connection = _UnixConnection(path)
+    try:
+        connection.request("GET", resource)
+        response = connection.getresponse()
+        if response.status >= 400:
+            raise _problem(response.status, response.read())
+        while told := response.readline():
+            if told.strip():
+                yield line.model_validate_json(told)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(path, error) from error
+    finally:
+        connection.close()
+
+
 def backend_resource(label: str, action: str) -> str:
     """The resource of an action on ``POOL/BACKEND``."""
     pool, separator, name = label.partition("/")
@@ -57,7 +76,7 @@ def backend_resource(label: str, action: str) -> str:
     return f"/v1/backends/{quote(pool, safe='')}/{quote(name, safe='')}/{action}"
 
 
-def assignment_resource(pool: str, source: IPv4Address) -> str:
+def assignment_resource(pool: str, source: Address) -> str:
     """The resource of a source's assignment in a pool."""
     if not pool or "/" in pool:
         raise UsageError(f"{pool!r} does not name a pool", hint="`lbctl status` lists them")

@@ -6,11 +6,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import click
-from rich.table import Table
 
 from lbctl.cli.client import get
 from lbctl.cli.options import socket_option
-from lbctl.cli.render import console, duration
+from lbctl.cli.render import amount, console, duration
+from lbctl.cli.tables import Column, print_table
+from lbctl.core.addresses import by_number, endpoint
 from lbctl.daemon.models import Flows, FlowStatus
 from lbctl.errors import UsageError
 
@@ -23,12 +24,16 @@ _MOST = 10_000
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @socket_option
 def flows(limit: int, backend: str | None, as_json: bool, socket: Path) -> None:
-    """List live connections through the director: client, VIP, backend, and how long the client has been silent."""
+    """List live connections through the director: client, VIP, backend, and how long the client has been silent.
+
+    SENT and RETURNED are bytes of TCP payload, as the client's sequence numbers and acknowledgements tell: what is returned
+    never crosses the director.
+    """
     found = get(socket, f"/v1/flows?limit={limit}{_of(backend)}", Flows)
     if as_json:
         click.echo(found.model_dump_json(indent=1))
         return
-    console().print(_table(found.flows))
+    print_table(console(), _columns(found.flows))
     if found.truncated:
         click.echo(f"not all are shown; --limit may be up to {_MOST}")
 
@@ -42,12 +47,17 @@ def _of(backend: str | None) -> str:
     return f"&backend={quote(backend, safe='')}"
 
 
-def _table(found: tuple[FlowStatus, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("PROTO", "CLIENT", "VIP", "BACKEND", "STATE"):
-        table.add_column(heading)
-    table.add_column("IDLE", justify="right")
-    for flow in sorted(found, key=lambda flow: (flow.vip, flow.vip_port, flow.client, flow.client_port)):
-        client, vip = f"{flow.client}:{flow.client_port}", f"{flow.vip}:{flow.vip_port}"
-        table.add_row(flow.protocol, client, vip, flow.backend, flow.state, duration(flow.idle_s))
-    return table
+def _columns(found: tuple[FlowStatus, ...]) -> tuple[Column, ...]:
+    rows = sorted(
+        found, key=lambda flow: (by_number(flow.vip), flow.vip_port, by_number(flow.client), flow.client_port)
+    )
+    return (
+        Column(heading="PROTO", cells=[row.protocol for row in rows]),
+        Column(heading="CLIENT", cells=[endpoint(row.client, row.client_port) for row in rows], is_address=True),
+        Column(heading="VIP", cells=[endpoint(row.vip, row.vip_port) for row in rows], is_address=True),
+        Column(heading="BACKEND", cells=[row.backend for row in rows]),
+        Column(heading="STATE", cells=[row.state for row in rows]),
+        Column(heading="IDLE", cells=[duration(row.idle_s) for row in rows], is_number=True),
+        Column(heading="SENT", cells=[amount(row.sent_bytes) for row in rows], is_number=True, rank=1),
+        Column(heading="RETURNED", cells=[amount(row.returned_bytes) for row in rows], is_number=True, rank=1),
+    )

@@ -22,6 +22,7 @@ _COMMANDS = {
     "activate": ("backends", "Make a backend the active one of its pool with failover."),
     "assign": ("assign", "List and edit which source has which archive, for private storage."),
     "flows": ("flows", "List live connections."),
+    "events": ("events", "Print new connections and dropped packets as they happen."),
     "detach": ("detach", "Take the data plane down: traffic to the VIPs stops."),
     "lab": ("lab", "A practice network on this machine: switch, director, backends, clients."),
 }

@@ -40,3 +40,18 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes} min"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h"
+
+
+def latency(seconds: float | None) -> str:
+    """A short span with two significant digits at least: ``0.45 ms``, ``12 ms``, ``1.2 s``; a dash if there is none."""
+    if seconds is None:
+        return "-"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"
+
+
+def packets(count: int) -> str:
+    """``1 packet``, ``2 packets``."""
+    return f"{count} packet" if count == 1 else f"{count} packets"

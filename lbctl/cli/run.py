@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from lbctl.cli.options import CONFIG, SOCKET, STATE, pins_option
-from lbctl.dataplane.objectfile import start_build
 from lbctl.errors import SystemRequirementError
 
 
@@ -33,8 +32,7 @@ def run(config: Path, pins: Path, socket: Path, state: Path, debug: bool) -> Non
     """
     if os.geteuid() != 0:
         raise SystemRequirementError("lbctl run needs root", hint="run it as root, or as the systemd service")
-    build = start_build()  # compiles while this process imports what it needs
     from lbctl.daemon import app
 
     app.set_up_logging(debug=debug)
-    app.run(app.Options(config=config, pins=pins, socket=socket, state=state, build=build))
+    app.run(app.Options(config=config, pins=pins, socket=socket, state=state))

@@ -1,9 +1,10 @@
-"""Tables that stay readable on a narrow screen: columns are left out by rank, never cut to nothing."""
+"""Tables that stay readable on a narrow screen: columns are left out by rank, long IPv6 addresses are broken where a group
+ends; nothing is cut to nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.padding import Padding
@@ -13,6 +14,8 @@ from rich.text import Text
 _GAP = 2
 _REASON_WIDTH = 36
 """What a column of reasons needs at least; longer ones are folded."""
+_ADDRESS_WIDTH = 22
+"""An address that is longer can be broken: half of an IPv6 one without abbreviation, and its port, fit in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +27,27 @@ class Column:
     cells: Sequence[str | Text]
     rank: int = 0
     is_number: bool = False
+    is_address: bool = False
 
     @property
     def width(self) -> int:
-        """Of the longest cell."""
-        return max(len(self.heading), *map(len, self.cells)) if self.cells else len(self.heading)
+        """Of the longest line."""
+        lines = [line for cell in self.cells for line in str(cell).splitlines()]
+        return max(len(self.heading), *map(len, lines)) if lines else len(self.heading)
+
+    def broken(self) -> Column:
+        """With long addresses in two lines."""
+        return replace(self, cells=[_broken(str(cell)) for cell in self.cells]) if self.is_address else self
+
+
+def _broken(cell: str) -> str:
+    """Each address in two lines, the first ending in a colon, if it is long."""
+    return "\n".join(_halves(line) if len(line) > _ADDRESS_WIDTH else line for line in cell.splitlines())
+
+
+def _halves(line: str) -> str:
+    at = line.rfind(":", 0, _ADDRESS_WIDTH) + 1
+    return f"{line[:at]}\n{line[at:]}" if at else line
 
 
 def print_table(out: Console, columns: Sequence[Column], *, reasons: Sequence[str] = ()) -> None:
@@ -46,9 +65,12 @@ def print_table(out: Console, columns: Sequence[Column], *, reasons: Sequence[st
 
 
 def _fitting(columns: Sequence[Column], room: int) -> list[Column]:
+    """Columns go first, and only then are addresses broken."""
     fitting = list(columns)
     while _width(fitting) > room and any(column.rank for column in fitting):
         fitting.remove(max(fitting, key=lambda column: column.rank))
+    if _width(fitting) > room:
+        fitting = [column.broken() for column in fitting]
     return fitting
 
 
@@ -65,5 +87,6 @@ def _table(columns: Sequence[Column], reasons: Sequence[str]) -> Table:
         table.add_column("REASON")
     rows = zip(*(column.cells for column in columns), *([reasons] if reasons else []), strict=True)
     for row in rows:
-        table.add_row(*row)
+        # Not as bare strings: an address may look like rich's markup, or one of its emoji.
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table

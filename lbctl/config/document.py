@@ -151,7 +151,10 @@ def _hint_for(problem: str) -> str:
     for words, hint in (
         ("'\\t'", "indent with spaces; YAML does not allow tabs"),
         ("tab", "indent with spaces; YAML does not allow tabs"),
-        ("mapping values are not allowed", "check the indentation of this line; quote a value that contains ': '"),
+        (
+            "mapping values are not allowed",
+            "check the indentation of this line; quote a value that contains ': ' or ends with ':', as addresses may",
+        ),
         ("could not find expected ':'", "a key is written 'key: value', with a space after the colon"),
         ("tag", "remove the '!' word; values need no type here"),
         ("undefined alias", "define it above with '&name', or quote a value that begins with '*'"),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lbctl.config.document import Document, Path
 from lbctl.config.mistakes import Mistake, Position
 from lbctl.config.schema import FileSpec
-from lbctl.config.translate import path_of, split_subject, translate
+from lbctl.config.translate import is_name, path_of, split_subject, translate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +44,7 @@ class Draft:
     def mistake(self, path: Path, message: str, *, hint: str) -> Mistake:
         """A mistake about the value at ``path``, or about the entry around it if the file does not have that value."""
         place = self.document.place(path)
-        is_block = (
-            path not in self.document.places
-            or len(path) == 2
-            or path[2:-1] == ("backends",)
-            or place.value.line > place.key.line
-        )
+        is_block = path not in self.document.places or is_name(path) or place.value.line > place.key.line
         position: Position = place.key if is_block else place.value
         subject, _ = split_subject(path)
         return Mistake(position, subject, message, hint)
@@ -89,7 +84,7 @@ def _cut(rest: dict[str, Any], path: Path) -> None:
 
 
 def _entry_of(path: Path) -> Path:
-    """The smallest named entry around a place: a backend, a pool, a service, an interface, or a whole section."""
+    """The smallest named entry around a place: a backend, a pool, a service, an interface, a class, or a whole section."""
     if path[0] == "pools" and path[2:3] == ("backends",):
         return path[:4] if len(path) > 3 else path[:2]
     return path[:2]

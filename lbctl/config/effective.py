@@ -2,18 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TypeVar
 
+from lbctl.config.nics import nic_of
 from lbctl.config.presets import PRESETS, CheckType, Preset, default_check_type, default_idle_timeout_s
-from lbctl.config.schema import AgentSpec, BackendSpec, CheckSpec, FileSpec, NoAgent, PoolSpec, ServiceSpec
-from lbctl.core.model import Agent, CheckTiming, DicomEchoCheck, Policy, PoolKind, Protocol, Storage
+from lbctl.config.schema import (
+    AgentSpec,
+    BackendSpec,
+    CheckSpec,
+    ClassSpec,
+    FileSpec,
+    InterfaceSpec,
+    NoAgent,
+    PoolSpec,
+    ServiceSpec,
+)
+from lbctl.core.model import (
+    Address,
+    Agent,
+    AttachMode,
+    CheckTiming,
+    DicomEchoCheck,
+    Network,
+    Policy,
+    PoolKind,
+    Protocol,
+    Storage,
+)
 
 _T = TypeVar("_T")
 
 _DEFAULT_ECHO = DicomEchoCheck(port=104)
 _DEFAULT_AGENT = Agent(port=3333)
+
+
+def addresses_of(interface: InterfaceSpec) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    """The director's own on an interface, one of a family at most."""
+    return tuple(own for own in (interface.address, interface.address6) if own is not None)
+
+
+def subnet_for(interface: InterfaceSpec, address: Address) -> Network | None:
+    """An interface's subnet of the family of an address, if it has one."""
+    own = interface.address if address.version == 4 else interface.address6
+    return own.network if own else None
+
+
+def interface_of(address: Address, interfaces: Mapping[str, InterfaceSpec]) -> str | None:
+    """The interface in whose subnet an address is."""
+    found = ((name, subnet_for(spec, address)) for name, spec in interfaces.items())
+    return next((name for name, subnet in found if subnet and address in subnet), None)
+
+
+def mode_of(name: str, interfaces: Mapping[str, InterfaceSpec]) -> AttachMode:
+    """How the program is attached to the NIC of an interface: as any interface of that NIC demands."""
+    modes = (spec.mode for other, spec in interfaces.items() if nic_of(other) == nic_of(name))
+    return next((mode for mode in modes if mode is not AttachMode.AUTO), AttachMode.AUTO)
+
+
+def family_of(pool: PoolSpec) -> int | None:
+    """4 or 6; ``None`` if a pool's backends are of both, which is a mistake by itself, or if there are none."""
+    families = {backend.address.version for backend in pool.backends.values()}
+    return families.pop() if len(families) == 1 else None
+
+
+def sources_in(found: ClassSpec, family: int) -> tuple[Network, ...]:
+    """The prefixes of one family that a class's connections come from."""
+    if found.sources is None:
+        return (IPv4Network("0.0.0.0/0") if family == 4 else IPv6Network("::/0"),)
+    return tuple(prefix for prefix in found.sources if prefix.version == family)
+
+
+def class_weight(pool: PoolSpec, class_name: str, backend: str) -> int:
+    """A backend's weight in a class: the one written there, else its own."""
+    return pool.classes[class_name].get(backend, pool.backends[backend].weight)
 
 
 def preset_of(service: ServiceSpec) -> Preset | None:
@@ -41,11 +105,17 @@ def idle_timeout_s_of(service: ServiceSpec, *, kind: PoolKind) -> float:
     return preset.idle_timeout_s if preset else default_idle_timeout_s(kind, protocol_of(service))
 
 
+def own_services_of(spec: FileSpec, pool: str) -> list[ServiceSpec]:
+    """The services that name a pool."""
+    return [service for service in spec.services.values() if service.pool == pool]
+
+
 def services_of(spec: FileSpec, pool: str) -> list[ServiceSpec]:
     """The services that a pool answers: its own, then those whose pool falls back on it (as `Declaration.services_of`)."""
-    own = [service for service in spec.services.values() if service.pool == pool]
     leaning = {name for name, other in spec.pools.items() if other.fallback == pool}
-    return own + [service for service in spec.services.values() if service.pool in leaning and service.pool != pool]
+    return own_services_of(spec, pool) + [
+        service for service in spec.services.values() if service.pool in leaning and service.pool != pool
+    ]
 
 
 def policy_of(pool: PoolSpec) -> Policy:

@@ -11,7 +11,10 @@ from lbctl.config.mistakes import InvalidConfigError, Mistake, Position
 from lbctl.config.resolve import resolve
 from lbctl.config.rules_addresses import check_addresses
 from lbctl.config.rules_checks import check_checks
+from lbctl.config.rules_classes import check_classes
 from lbctl.config.rules_fallback import check_fallbacks
+from lbctl.config.rules_families import check_families
+from lbctl.config.rules_interfaces import check_interfaces
 from lbctl.config.rules_pools import check_pools
 from lbctl.config.rules_services import check_services
 from lbctl.core.model import Declaration
@@ -42,7 +45,16 @@ def parse(text: str, *, source: str) -> Declaration:
 
 
 def _broken_rules(part: Draft) -> list[Mistake]:
-    rules = (check_addresses, check_services, check_pools, check_fallbacks, check_checks)
+    rules = (
+        check_interfaces,
+        check_addresses,
+        check_families,
+        check_services,
+        check_pools,
+        check_fallbacks,
+        check_classes,
+        check_checks,
+    )
     return list(chain.from_iterable(rule(part) for rule in rules))
 
 

@@ -30,18 +30,24 @@ def whole_number(low: int, high: int, *, what: str = "") -> Callable[[Any], int]
 parse_port = whole_number(1, 65535)
 
 
-def parse_ports(value: Any) -> tuple[int, ...]:
-    """The ports of a service, each once."""
-    if not isinstance(value, list):
-        hint = f"write [{value}]" if isinstance(value, int) else "write a list of single ports, such as [104, 11112]"
-        raise InvalidValueError(f"{as_written(value)} is not a list of ports", hint=hint)
-    if not value:
-        raise InvalidValueError("the list of ports is empty", hint="name at least one port, or use a preset")
-    ports = tuple(parse_port(item) for item in value)
-    twice, times = Counter(ports).most_common(1)[0]
-    if times > 1:
-        raise InvalidValueError(f"port {twice} is listed twice", hint="name each port once")
-    return ports
+def ports(*, otherwise: str) -> Callable[[Any], tuple[int, ...]]:
+    """A parser of lists of ports, each once. ``otherwise`` is what one may do instead of naming one."""
+
+    def parse(value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list):
+            hint = (
+                f"write [{value}]" if isinstance(value, int) else "write a list of single ports, such as [104, 11112]"
+            )
+            raise InvalidValueError(f"{as_written(value)} is not a list of ports", hint=hint)
+        if not value:
+            raise InvalidValueError("the list of ports is empty", hint=f"name at least one port, or {otherwise}")
+        found = tuple(parse_port(item) for item in value)
+        twice, times = Counter(found).most_common(1)[0]
+        if times > 1:
+            raise InvalidValueError(f"port {twice} is listed twice", hint="name each port once")
+        return found
+
+    return parse
 
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

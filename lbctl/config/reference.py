@@ -53,7 +53,7 @@ def _takes(field: FieldInfo) -> str:
     what = kinds[0] if kinds and not _is_mapping(field.annotation) else "a block of keys"
     if field.is_required():
         return f"{what}; required"
-    return what if field.default is None else f"{what}; default {_default(field.default)}"
+    return what if field.default in (None, {}) else f"{what}; default {_default(field.default)}"
 
 
 def _default(value: Any) -> str:

@@ -9,17 +9,19 @@ from lbctl.config.effective import (
     effective_agent,
     effective_check,
     idle_timeout_s_of,
+    interface_of,
     limits_of,
+    mode_of,
     policy_of,
     ports_of,
     protocol_of,
     services_of,
 )
 from lbctl.config.presets import CheckType
-from lbctl.config.rules_addresses import interface_of
-from lbctl.config.schema import BackendSpec, DirectorSpec, FileSpec, PoolSpec
+from lbctl.config.schema import BackendSpec, DirectorSpec, FileSpec, PoolSpec, ServiceSpec
 from lbctl.core.model import (
     Agent,
+    Announce,
     Backend,
     Check,
     Declaration,
@@ -29,6 +31,7 @@ from lbctl.core.model import (
     Pool,
     Service,
     TcpCheck,
+    TrafficClass,
 )
 
 _T = TypeVar("_T")
@@ -38,12 +41,21 @@ def resolve(spec: FileSpec) -> Declaration:
     """The declaration that a file without mistakes stands for."""
     return Declaration(
         interfaces=tuple(
-            Interface(name=name, address=interface.address, mode=interface.mode)
+            Interface(
+                name=name,
+                address=interface.address,
+                address6=interface.address6,
+                mode=mode_of(name, spec.interfaces),
+            )
             for name, interface in spec.interfaces.items()
         ),
         services=_services(spec),
         pools=tuple(_pool(spec, name, pool) for name, pool in spec.pools.items()),
         director=_director(spec.director or DirectorSpec()),
+        classes=tuple(
+            TrafficClass(name=name, sources=found.sources or (), ports=found.ports or ())
+            for name, found in spec.classes.items()
+        ),
     )
 
 
@@ -59,11 +71,20 @@ def _services(spec: FileSpec) -> tuple[Service, ...]:
             ports=ports_of(service),
             protocol=protocol_of(service),
             pool=service.pool,
-            interface=service.interface or _required(interface_of(service.vip, spec.interfaces)),
+            interface=_interface_of(spec, service),
             idle_timeout_s=idle_timeout_s_of(service, kind=spec.pools[service.pool].kind),
+            announce=service.announce,
+            allow=service.allow or (),
         )
         for name, service in spec.services.items()
     )
+
+
+def _interface_of(spec: FileSpec, service: ServiceSpec) -> str:
+    """Where the VIP is; a routed one has no place of its own, and stands where its pool's first backend is."""
+    first = next(iter(spec.pools[service.pool].backends.values()))
+    address = first.address if service.announce is Announce.ROUTED else service.vip
+    return service.interface or _required(interface_of(address, spec.interfaces))
 
 
 def _pool(spec: FileSpec, name: str, pool: PoolSpec) -> Pool:
@@ -77,6 +98,7 @@ def _pool(spec: FileSpec, name: str, pool: PoolSpec) -> Pool:
         fallback=pool.fallback,
         on_empty=pool.on_empty,
         reassign=pool.reassign,
+        class_weights=pool.classes,
     )
 
 

@@ -47,10 +47,10 @@ def _reached(draft: Draft, name: str, pool: PoolSpec) -> Iterator[Mistake]:
     """What happens when nobody takes a connection is told by the pool that its service names, and by no other."""
     if _has_service(draft, name) or not _is_fallback(draft, name):
         return
-    for key in ("fallback", "on_empty"):
+    for key in ("fallback", "on_empty", "classes"):
         if key in pool.model_fields_set:
             message = f"'{key}' would never be followed: no service names this pool, it is a fallback only"
-            hint = "remove it; a fallback's own fallback and on_empty do not count, only those of the service's pool"
+            hint = "remove it; a fallback's own fallback, on_empty and classes do not count, only those of the service's pool"
             yield draft.mistake(("pools", name, key), message, hint=hint)
 
 

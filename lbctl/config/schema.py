@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, WrapVa
 
 from lbctl.config import fields
 from lbctl.config.mistakes import InvalidValueError
-from lbctl.core.model import AttachMode, Director, Failback, OnEmpty, Reassign, ResetOnDown, WrongPort
+from lbctl.core.model import Announce, AttachMode, Director, Failback, OnEmpty, Reassign, ResetOnDown, WrongPort
 
 
 class _Spec(BaseModel):
@@ -27,14 +27,18 @@ class _Spec(BaseModel):
 
 
 class InterfaceSpec(_Spec):
-    """A NIC of the director on which clients and backends are."""
+    """A NIC of the director on which clients and backends are, or a VLAN sub-interface of one (`eth0.20`, with two tags
+    `eth0.100.20`). `address`, `address6`, or both."""
 
-    address: fields.InterfaceAddress
-    """The director's own address on this interface, with the prefix length of its subnet (`192.0.2.10/24`). VIPs and
-    backends are in that subnet. The address must be on the interface already: lbctl configures no NIC."""
+    address: fields.InterfaceAddress | None = None
+    """The director's own IPv4 address on this interface, with the prefix length of its subnet (`192.0.2.10/24`). VIPs and
+    backends are in that subnet. The address must be on the interface already: lbctl configures no NIC, and no VLAN."""
+    address6: fields.InterfaceAddress6 | None = None
+    """The same for IPv6 (`2001:db8::10/64`): a global or unique local address, not the link-local one."""
     mode: fields.ModeWord = AttachMode.AUTO
     """How the XDP program is attached: `native` in the driver, `generic` in the kernel's stack (any driver, slower),
-    `auto` native if the driver can."""
+    `auto` native if the driver can. It is attached to the NIC, so what one of a NIC's interfaces says holds for all of
+    them. Native needs a NIC that leaves VLAN tags in the frame; lbctl switches their removal off where it has to."""
 
 
 class CheckSpec(_Spec):
@@ -85,7 +89,8 @@ class BackendSpec(_Spec):
     """A real server, with the service's VIP on its loopback."""
 
     address: fields.BackendAddress
-    """The server's real address, in the subnet of one of the interfaces."""
+    """The server's real address, in the subnet of one of the interfaces: not necessarily the VIP's, nor on its NIC or
+    VLAN. All backends of a pool are of one address family."""
     weight: fields.Weight = 100
     """Its share of new connections, relative to the other backends of the pool. 0: no new connections. With `policy:
     failover` nothing is shared, and only 0 means something."""
@@ -100,7 +105,8 @@ class BackendSpec(_Spec):
 
 
 class PoolSpec(_Spec):
-    """Servers that answer for the same thing."""
+    """Servers that answer for the same thing, all of them with IPv4 addresses or all with IPv6 ones. What serves both has two
+    services, and two pools of the same servers: each with the checks of its family."""
 
     kind: fields.KindWord
     """What the servers are: it decides the default check and the default `policy`, and which presets fit."""
@@ -141,6 +147,13 @@ class PoolSpec(_Spec):
     pool's; with `storage: private` also when the source's own archive takes none. `reset` refuses at once (a TCP reset, or
     ICMP port unreachable for UDP), so that the client can tell its user or try another node; `drop` answers nothing, and
     the client tries again until its own time-out, which bridges a short gap."""
+    classes: dict[fields.Name, dict[fields.Name, fields.Weight]] = {}
+    """Classes of connections (declared at top level) that this pool shares in their own way: by class the weights of backends,
+    such as `scanners: {pacs1: 200, pacs3: 0}`. A backend that is not named has its own `weight`. A connection of several
+    classes belongs to the one whose prefix is the longest; if these are equal, to the one that names the port. When no
+    backend with a weight in its class takes new connections, the pool's `fallback` and `on_empty` hold as for any other. Live
+    connections stay where they are. With `storage: private` they say where a source is assigned, and nothing after that.
+    Not with `policy: failover`, which shares nothing."""
     check: CheckSpec | None = None
     """How the backends' health is probed. May be left out."""
     agent: AgentSpec | None = None
@@ -159,8 +172,12 @@ class ServiceSpec(_Spec):
     """A virtual address (VIP) and its ports, answered by a pool."""
 
     vip: fields.Vip
-    """The address that clients connect to: in the subnet of an interface, and configured nowhere except on the
-    backends' loopbacks."""
+    """The address that clients connect to: in the subnet of an interface (unless it is `routed`), of its pool's family, and
+    configured nowhere except on the backends' loopbacks."""
+    announce: fields.AnnounceWord = Announce.ARP
+    """How clients find the way to the VIP. `arp`: the director answers ARP for it, for IPv6 neighbour discovery. `routed`:
+    routers have a route to it with the director as next hop; it belongs to no subnet, is announced nowhere, and is
+    served on all interfaces. All services of a VIP say the same."""
     preset: fields.PresetName | None = None
     """Protocol, ports, idle limit and check of a well-known service. Either this or `ports`."""
     ports: fields.Ports | None = None
@@ -170,22 +187,38 @@ class ServiceSpec(_Spec):
     pool: fields.Name
     """The pool that answers."""
     interface: fields.InterfaceName | None = None
-    """The interface that owns the VIP. Default: the one whose subnet holds it."""
+    """The interface that owns the VIP. Default: the one whose subnet holds it. Not for a VIP that is `routed`."""
+    allow: fields.Allow | None = None
+    """Who may come: prefixes of the VIP's family, such as `[10.20.0.0/16, 192.0.2.7]`. What any other source sends is dropped
+    without an answer and counted as denied. Only new connections are asked for: a change leaves live ones alone. Default:
+    everybody."""
     idle_timeout: fields.IdleTimeout | None = None
     """A connection that has been silent for longer is forgotten, and may then reach another backend and break: keep it
     above the longest silence that is normal. Default: the preset's; without a preset 24h for HL7, 1h for other TCP, 5m
     for UDP."""
 
 
+class ClassSpec(_Spec):
+    """Connections of a kind, told by where they come from, by the port that they ask for, or by both. A class means something
+    in the pools that name it under their own `classes`."""
+
+    sources: fields.Sources | None = None
+    """Prefixes that its connections come from, of either family; in a pool those of its own family count. Default: from
+    anywhere."""
+    ports: fields.ClassPorts | None = None
+    """Ports that its connections ask for. Default: all ports of the pool's services."""
+
+
 class DirectorSpec(_Spec):
     """What concerns the director as a whole. May be left out."""
 
     tcp_flows: fields.FlowCount = Director().tcp_flows
-    """How many TCP connections the director can remember, over all services. When the table is full, which is counted and
+    """How many TCP connections the director can remember over all services, for each address family in use: IPv4, and as many
+    more for IPv6 if a service has an IPv6 VIP. When the table is full, which is counted and
     alarmed, one more still goes where its hash sends it, but a change of weights may then move it. The kernel memory is
     taken at the start, whether used or not; `lbctl check` says how much. Another size counts from the next start on."""
     udp_flows: fields.FlowCount = Director().udp_flows
-    """The same for UDP, in a table of its own."""
+    """The same for UDP, in tables of its own."""
     wrong_port: fields.WrongPortWord = WrongPort.REFUSE
     """What a packet to a VIP gets on a port that no service has: `refuse` answers with a TCP reset or ICMP port
     unreachable, as a server would, in bounded numbers; `drop` answers nothing."""
@@ -200,6 +233,8 @@ class FileSpec(_Spec):
     """What clients connect to, by name."""
     pools: dict[fields.Name, PoolSpec]
     """Who answers, by name."""
+    classes: dict[fields.Name, ClassSpec] = {}
+    """Kinds of connections, by name, that a pool may share in another way than the rest. May be left out."""
     director: DirectorSpec | None = None
     """Sizes and habits of the director itself. May be left out."""
 
@@ -214,6 +249,7 @@ SECTIONS: dict[tuple[str, ...], type[_Spec]] = {
     ("pools", "*", "backends", "*"): BackendSpec,
     ("pools", "*", "backends", "*", "check"): CheckSpec,
     ("pools", "*", "backends", "*", "agent"): AgentSpec,
+    ("classes", "*"): ClassSpec,
     ("director",): DirectorSpec,
 }
 """Which part of the file each model describes; ``*`` stands for a name that the operator chose."""

@@ -20,15 +20,40 @@ _EXPLAINED = {
         "write it in the pool: its backends are what connections are shared by",
     ),
     ("service", "address"): ("unknown key 'address'", "did you mean 'vip'?"),
+    ("service", "vip6"): (
+        "unknown key 'vip6'",
+        "a service has one VIP: declare a second service for the other family, with a pool of its own",
+    ),
+    ("service", "sources"): ("unknown key 'sources'", "who may come stands under 'allow'; 'sources' are of a class"),
+    ("service", "classes"): ("unknown key 'classes'", "write them in the pool: its backends are what a class shares"),
+    ("backend", "address6"): (
+        "unknown key 'address6'",
+        "write it as 'address', in a pool of servers with IPv6 addresses only",
+    ),
+    ("interface", "vlan"): (
+        "unknown key 'vlan'",
+        "name the VLAN's own interface in place of the NIC, such as eth0.20; lbctl creates none",
+    ),
     ("service", "backends"): ("unknown key 'backends'", "backends stand in a pool; the service names it: 'pool: NAME'"),
 }
 """Keys that people will try, and what to tell them: (part of the file, key) → message, hint."""
+
+_SINGULAR = {
+    "interfaces": "interface",
+    "services": "service",
+    "pools": "pool",
+    "backends": "backend",
+    "classes": "class",
+}
 
 _SAMPLES: dict[Path, str] = {
     (): "interfaces: …, services: …, pools: …",
     ("interfaces",): "eth0: {address: 192.0.2.10/24}",
     ("services",): "pacs: {vip: 192.0.2.100, preset: dicom, pool: archives}",
     ("director",): "tcp_flows: 131072",
+    ("classes",): "scanners: {sources: [10.20.0.0/16]}",
+    ("pools", "*", "classes"): "scanners: {pacs1: 200}",
+    ("pools", "*", "classes", "*"): "pacs1: 200",
     ("pools",): "archives: {kind: archive, storage: shared, backends: {…}}",
     ("pools", "*", "backends", "*", "agent"): "port: 3333 (or 'agent: none')",
     ("pools", "*", "backends"): "pacs1: {address: 192.0.2.11}",
@@ -124,7 +149,15 @@ def _shape(path: Path) -> tuple[str, ...]:
 
 
 def _name_indices(path: Path) -> tuple[int, ...]:
-    return (1, 3) if path[2:3] == ("backends",) else (1,)
+    return (1, *_NAMES_IN_A_POOL.get(path[2], ())) if path[:1] == ("pools",) and len(path) > 2 else (1,)
+
+
+_NAMES_IN_A_POOL: dict[str | int, tuple[int, ...]] = {"backends": (3,), "classes": (3, 4)}
+
+
+def is_name(path: Path) -> bool:
+    """Whether a path ends with a name that the operator chose."""
+    return len(path) - 1 in _name_indices(path)
 
 
 def _part(path: Path) -> str:
@@ -132,7 +165,7 @@ def _part(path: Path) -> str:
     shape = _shape(path)
     if not shape:
         return "file"
-    return shape[-2].removesuffix("s") if shape[-1] == "*" else shape[-1]
+    return _SINGULAR[shape[-2]] if shape[-1] == "*" else shape[-1]
 
 
 def split_subject(path: Path) -> tuple[str, str]:
@@ -142,6 +175,6 @@ def split_subject(path: Path) -> tuple[str, str]:
         return f"backend {names[1]}/{names[3]}", ".".join(names[4:])
     if names[:1] == ["director"]:
         return "director", ".".join(names[1:])
-    if len(names) >= 2 and names[0] in ("interfaces", "services", "pools"):
-        return f"{names[0].removesuffix('s')} {names[1]}", ".".join(names[2:])
+    if len(names) >= 2 and names[0] in _SINGULAR:
+        return f"{_SINGULAR[names[0]]} {names[1]}", ".".join(names[2:])
     return "", ".".join(names)

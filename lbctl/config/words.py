@@ -18,7 +18,6 @@ NO_TRANSLATION_HINT = (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_MAX_INTERFACE_NAME = 15  # IFNAMSIZ is 16 with the terminating NUL
 
 
 def text(value: Any) -> str:
@@ -36,19 +35,6 @@ def parse_name(value: Any) -> str:
     if not _NAME.fullmatch(name):
         hint = "use 1 to 63 of A-Z a-z 0-9 . _ - and begin with a letter or a digit"
         raise InvalidValueError(f"{quoted(name)} is not a name", hint=hint)
-    return name
-
-
-def parse_interface_name(value: Any) -> str:
-    """A Linux interface name, by the kernel's own rule (``dev_valid_name``)."""
-    name = text(value)
-    hint = "write the name that 'ip -br link' shows"
-    if len(name.encode(errors="replace")) > _MAX_INTERFACE_NAME:
-        raise InvalidValueError(
-            f"interface name {quoted(name)} is longer than {_MAX_INTERFACE_NAME} characters", hint=hint
-        )
-    if not name or name in (".", "..") or not name.isprintable() or re.search(r"[/:\s]", name):
-        raise InvalidValueError(f"{quoted(name)} is not an interface name", hint=hint)
     return name
 
 
@@ -117,3 +103,15 @@ def refuse_check_to_come(word: str) -> None:
             f"check type {quoted(word)} is not available yet",
             hint="use 'type: tcp', which sees whether the port accepts",
         )
+
+
+def refuse_announcement(word: str) -> None:
+    """The names of protocols that do what ``arp`` and ``routed`` say."""
+    folded = word.casefold()
+    if folded in ("ndp", "nd", "na", "ndisc"):
+        raise InvalidValueError(
+            f"{quoted(word)} is unknown", hint="write arp: for an IPv6 VIP it is neighbour discovery"
+        )
+    if folded in ("bgp", "ospf", "bfd", "route", "static"):
+        hint = "write routed; lbctl speaks no routing protocol: give the routers their route to the VIP by other means"
+        raise InvalidValueError(f"{quoted(word)} is unknown", hint=hint)

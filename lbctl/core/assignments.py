@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
-from lbctl.core.model import Declaration, Pool, Reassign, Storage
+from lbctl.core.model import Address, Declaration, Pool, Reassign, Storage
 from lbctl.core.standing import Condition, Standing
 from lbctl.core.tables import NOBODY_ELSE
 
-Book = Mapping[IPv4Address, str]
+Book = Mapping[Address, str]
 """The name of each source's backend, in one pool."""
 
 _GONE = (Condition.DOWN, Condition.UNRESOLVED)
@@ -26,7 +25,7 @@ class Settled:
     sources that it must forget."""
 
     book: Book
-    writes: Mapping[IPv4Address, int | None]
+    writes: Mapping[Address, int | None]
 
 
 def private_pools(declaration: Declaration) -> tuple[Pool, ...]:
@@ -38,7 +37,7 @@ def settle(
     pool: Pool,
     *,
     book: Book,
-    found: Mapping[IPv4Address, int],
+    found: Mapping[Address, int],
     refs: Mapping[str, int],
     standings: Mapping[str, Standing],
 ) -> Settled:

@@ -1,70 +1,26 @@
 """What the kernel's tables should be, given what was declared and what is observed. Pure.
 
-Ids, generations and slot blocks go on as the current tables have them, so that an unchanged declaration changes nothing.
+Ids, generations, slot blocks and numbers of lists go on as the current tables have them, so that an unchanged declaration
+changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from collections.abc import Mapping
+from dataclasses import replace
 
-from lbctl.core.blocks import first_fit
+from lbctl.core.entrances import interface_rows, moved, service_rows, vip_lans
 from lbctl.core.ids import FREE, Ids, Ref, identity
-from lbctl.core.model import Backend, Declaration, Pool, Storage, WrongPort
-from lbctl.core.standing import Standing
-from lbctl.core.tables import (
-    BackendRow,
-    BackendState,
-    InterfaceRow,
-    PoolRow,
-    ServiceKey,
-    ServiceRow,
-    Tables,
-)
-from lbctl.core.takers import members, owned_slots, table_size
-from lbctl.errors import LbctlError
+from lbctl.core.model import Backend, Declaration, WrongPort
+from lbctl.core.shares import Share, classes_of, row_numbers, rows_of, shares_of
+from lbctl.core.situation import Limits, NicFacts, Situation
+from lbctl.core.tables import BackendRow, BackendState, Lan, Slots, Tables
+from lbctl.core.takers import members, owned_slots
 
+__all__ = ["Limits", "NicFacts", "Situation", "backend_key", "desired_tables"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much the kernel's tables hold. Ids are below these, and 0 is never used."""
-
-    backends: int
-    services: int
-    pools: int
-    slots: int
-    interfaces: int
-    members: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicFacts:
-    """An interface as it is now."""
-
-    ifindex: int
-    mac: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """All that is observed. ``nics`` by interface name; ``macs`` by backend address (the last confirmed one); ``standings``
-    by backend label; ``refused_vips`` are answered for by somebody else.
-
-    ``busy_backends`` (ids) and ``busy_vips`` still have flows: they stay although the declaration no longer has them; the ids
-    in ``busy_services`` are not given to another service. ``settling_pools`` wait for the first word of an agent since the
-    daemon's start: their slots stay as they were found. ``former_receivers`` (identities) were removed from a pool of which
-    only one may receive at a time."""
-
-    nics: Mapping[str, NicFacts]
-    macs: Mapping[IPv4Address, bytes]
-    standings: Mapping[str, Standing]
-    refused_vips: frozenset[IPv4Address] = frozenset()
-    busy_backends: frozenset[int] = frozenset()
-    busy_services: frozenset[int] = frozenset()
-    busy_vips: frozenset[IPv4Address] = frozenset()
-    settling_pools: frozenset[str] = frozenset()
-    former_receivers: frozenset[int] = frozenset()
+NOWHERE = Lan(0)
+"""The segment of a backend whose interface was never seen."""
 
 
 def backend_key(backend: Backend) -> str:
@@ -74,83 +30,51 @@ def backend_key(backend: Backend) -> str:
 
 def desired_tables(declaration: Declaration, situation: Situation, *, current: Tables, limits: Limits) -> Tables:
     """The tables that should be. `LbctlError` if they do not fit."""
+    situation = _without_the_cut_off(declaration, situation)
     ids, refs = _refs(declaration, situation, current, limits)
-    pool_ids = _pool_ids(declaration.pools, current, limits)
-    pools = _pools(declaration, current, pool_ids, limits)
+    shares = shares_of(declaration)
+    numbers = row_numbers(shares, current, limits)
+    lingering = _lingering(declaration, situation, current, ids)
+    vips = vip_lans(declaration, situation, current=current)
+    services, sources = service_rows(
+        declaration, situation, current=current, pool_ids=numbers, classed=classes_of(shares, numbers), limits=limits
+    )
+    used = {*vips.values(), *(row.lan for row in lingering.values())}
     return Tables(
-        interfaces=_interfaces(declaration, situation, limits),
-        vips=_vips(declaration, situation, current),
-        services=_services(declaration, situation, current, pool_ids, limits),
-        pools=pools,
-        backends={**_lingering(current, ids, situation), **_declared(declaration, situation, refs)},
-        slots={
-            pool_ids[pool.name]: owned_slots(
-                pool,
-                declaration.fallback_of(pool),
-                situation.standings,
-                refs,
-                settled=current.slots.get(pool_ids[pool.name]) if pool.name in situation.settling_pools else None,
-            )
-            for pool in declaration.pools
-        },
+        interfaces=interface_rows(declaration, situation, current=current, used=used, limits=limits),
+        vips=vips,
+        services=services,
+        sources=sources,
+        pools=rows_of(shares, numbers, current, limits),
+        backends={**lingering, **_declared(declaration, situation, current, ids, refs)},
+        slots={numbers[share.name]: _slots(share, situation, refs, current, numbers) for share in shares},
         members={
-            pool_ids[pool.name]: members(
-                pool, declaration.fallback_of(pool), situation.standings, refs, limit=limits.members
-            )
-            for pool in declaration.pools
+            numbers[share.name]: members(share, situation.standings, refs, limit=limits.members) for share in shares
         },
         freed={number: row.generation for number, row in ids.rows.items() if row.identity == FREE},
         drops_wrong_ports=declaration.director.wrong_port is WrongPort.DROP,
     )
 
 
-def _interfaces(declaration: Declaration, situation: Situation, limits: Limits) -> Mapping[int, InterfaceRow]:
-    rows: dict[int, InterfaceRow] = {}
-    places: dict[int, str] = {}
-    for interface in declaration.interfaces:
-        nic = situation.nics.get(interface.name)
-        if nic is None:
-            continue
-        other = places.setdefault(nic.ifindex % limits.interfaces, interface.name)
-        if other != interface.name:
-            raise LbctlError(
-                f"interfaces {other} and {interface.name} have index numbers that share a row ({nic.ifindex})",
-                hint=f"create {interface.name} anew, so that it gets another index number",
-            )
-        rows[nic.ifindex] = InterfaceRow(mac=nic.mac, address=interface.address.ip)
-    return rows
-
-
-def _vips(declaration: Declaration, situation: Situation, current: Tables) -> Mapping[IPv4Address, int]:
-    """Declared ones, and those that were removed while connections to them live."""
-    declared = {
-        service.vip: situation.nics[service.interface].ifindex
-        for service in declaration.services
-        if service.interface in situation.nics and service.vip not in situation.refused_vips
+def _without_the_cut_off(declaration: Declaration, situation: Situation) -> Situation:
+    """Whose interface is not there takes no new connections, whatever its probes said last."""
+    cut_off = [backend.label for backend in declaration.backends() if backend.interface not in situation.nics]
+    stand = {label: situation.standings[label] for label in cut_off}
+    down = {
+        label: replace(found, state=BackendState.DOWN, weight=0)
+        for label, found in stand.items()
+        if found.state is BackendState.UP
     }
-    lingering = {vip: ifindex for vip, ifindex in current.vips.items() if vip in situation.busy_vips}
-    return {**lingering, **declared}
+    return replace(situation, standings={**situation.standings, **down}) if down else situation
 
 
-def _services(
-    declaration: Declaration, situation: Situation, current: Tables, pool_ids: Mapping[str, int], limits: Limits
-) -> Mapping[ServiceKey, ServiceRow]:
-    """One row for each port, all ports of a service with ids of their own: counters are kept by port."""
-    wanted = {
-        ServiceKey(vip=service.vip, port=port, protocol=service.protocol): pool_ids[service.pool]
-        for service in declaration.services
-        if service.vip not in situation.refused_vips
-        for port in service.ports
-    }
-    taken = situation.busy_services | {row.id for key, row in current.services.items() if key in wanted}
-    free = (number for number in range(1, limits.services) if number not in taken)
-    rows: dict[ServiceKey, ServiceRow] = {}
-    for key, pool_id in wanted.items():
-        number = current.services[key].id if key in current.services else next(free, 0)
-        if not number:
-            raise LbctlError(f"no counter is left for {key}", hint=f"declare fewer than {limits.services} ports in all")
-        rows[key] = ServiceRow(id=number, pool_id=pool_id)
-    return rows
+def _slots(
+    share: Share, situation: Situation, refs: Mapping[str, Ref], current: Tables, numbers: Mapping[str, int]
+) -> Slots:
+    """No agent has a word in how a class is shared, so it need not wait for any."""
+    waits = share.traffic_class is None and share.pool.name in situation.settling_pools
+    settled = current.slots.get(numbers[share.name]) if waits else None
+    return owned_slots(share, situation.standings, refs, settled=settled)
 
 
 def _refs(
@@ -158,21 +82,13 @@ def _refs(
 ) -> tuple[Ids, Mapping[str, Ref]]:
     """Each declared backend's reference by label. Removed backends keep their ids while they are busy; one that takes
     connections until this very moment counts as busy, for a client may have come since the flows were counted."""
-    ids = _ids_of(current, limits)
     taking = {number for number, row in current.backends.items() if row.state is BackendState.UP}
-    declared = {identity(backend_key(backend)) for backend in declaration.backends()}
-    for number in [number for number, row in current.backends.items() if row.identity not in declared]:
-        ids = ids.without(number)
-        if number not in situation.busy_backends | taking:
-            ids = ids.release(number)
-    known = {row.identity: Ref(number, row.generation) for number, row in current.backends.items()}
-    refs: dict[str, Ref] = {}
-    for backend in declaration.backends():
-        ref = known.get(identity(backend_key(backend)))
-        if ref is None:
-            ids, ref = ids.with_key(backend_key(backend))
-        refs[backend.label] = ref
-    return ids, refs
+    keys = {backend.label: backend_key(backend) for backend in declaration.backends()}
+    declared = {identity(key) for key in keys.values()}
+    removed = {number for number, row in current.backends.items() if row.identity not in declared}
+    ids = _ids_of(current, limits).without(*removed).release(*removed - situation.busy_backends - taking)
+    ids, refs = ids.with_keys(keys.values())
+    return ids, {label: refs[key] for label, key in keys.items()}
 
 
 def _ids_of(current: Tables, limits: Limits) -> Ids:
@@ -181,12 +97,15 @@ def _ids_of(current: Tables, limits: Limits) -> Ids:
     return Ids.adopt({**free, **held}, limit=limits.backends - 1)
 
 
-def _declared(declaration: Declaration, situation: Situation, refs: Mapping[str, Ref]) -> Mapping[int, BackendRow]:
+def _declared(
+    declaration: Declaration, situation: Situation, current: Tables, ids: Ids, refs: Mapping[str, Ref]
+) -> Mapping[int, BackendRow]:
     return {
         refs[backend.label].id: BackendRow(
             generation=refs[backend.label].generation,
-            identity=identity(backend_key(backend)),
+            identity=ids.rows[refs[backend.label].id].identity,
             address=backend.address,
+            lan=_lan(backend, refs[backend.label], situation, current),
             state=situation.standings[backend.label].state,
             mac=situation.macs.get(backend.address),
             limit=backend.connection_limit,
@@ -196,12 +115,28 @@ def _declared(declaration: Declaration, situation: Situation, refs: Mapping[str,
     }
 
 
-def _lingering(current: Tables, ids: Ids, situation: Situation) -> Mapping[int, BackendRow]:
+def _lan(backend: Backend, ref: Ref, situation: Situation, current: Tables) -> Lan:
+    """Where a backend is; while its interface is not there, where it was."""
+    nic = situation.nics.get(backend.interface)
+    if nic is not None:
+        return nic.lan
+    was = current.backends.get(ref.id)
+    return was.lan if was is not None and was.generation == ref.generation else NOWHERE
+
+
+def _lingering(declaration: Declaration, situation: Situation, current: Tables, ids: Ids) -> Mapping[int, BackendRow]:
     """Rows of removed backends that are still busy: a removal is a drain, except where two must not receive at once. One that
     was down or halted stays so: what a client sends anew (a datagram, a connection from the same port) goes to somebody
     else."""
     rows = {number: current.backends[number] for number in ids.retired}
-    return {number: replace(row, state=_state_of_removed(row, situation)) for number, row in rows.items()}
+    return {
+        number: replace(
+            row,
+            state=_state_of_removed(row, situation),
+            lan=moved(row.lan, row.address, declaration=declaration, nics=situation.nics),
+        )
+        for number, row in rows.items()
+    }
 
 
 def _state_of_removed(row: BackendRow, situation: Situation) -> BackendState:
@@ -210,40 +145,3 @@ def _state_of_removed(row: BackendRow, situation: Situation) -> BackendState:
     if row.state is BackendState.DEAD:  # it is not probed any more, and may come back
         return BackendState.DOWN
     return row.state if row.state in (BackendState.DOWN, BackendState.HALTED) else BackendState.DRAINING
-
-
-def _pool_ids(pools: Sequence[Pool], current: Tables, limits: Limits) -> Mapping[str, int]:
-    by_identity = {row.identity: number for number, row in current.pools.items()}
-    known = {pool.name: by_identity[identity(pool.name)] for pool in pools if identity(pool.name) in by_identity}
-    taken = set(current.pools)
-    free = (number for number in range(1, limits.pools) if number not in taken)
-    for pool in pools:
-        if pool.name not in known:
-            known[pool.name] = next(free, 0)
-        if not known[pool.name]:
-            raise LbctlError(f"no row is left for pool {pool.name}", hint=f"declare fewer than {limits.pools} pools")
-    return known
-
-
-def _pools(
-    declaration: Declaration, current: Tables, pool_ids: Mapping[str, int], limits: Limits
-) -> Mapping[int, PoolRow]:
-    """A pool keeps its block while the size fits; a new one lies where nobody's old or new block does."""
-    taken = [(row.base, row.size) for row in current.pools.values()]
-    rows: dict[int, PoolRow] = {}
-    for pool in declaration.pools:
-        number, size = pool_ids[pool.name], table_size(pool, declaration.fallback_of(pool))
-        row = current.pools.get(number)
-        if row is None or row.size != size:
-            base = first_fit(taken, size=size, capacity=limits.slots)
-            taken.append((base, size))
-        else:
-            base = row.base
-        rows[number] = PoolRow(
-            identity=identity(pool.name),
-            base=base,
-            size=size,
-            on_empty=pool.on_empty,
-            is_private=pool.storage is Storage.PRIVATE,
-        )
-    return rows

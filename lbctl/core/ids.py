@@ -11,7 +11,7 @@ on: `Ids.without` retires, `Ids.release` frees.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -82,29 +82,40 @@ class Ids:
         return None
 
     def with_key(self, key: str) -> tuple[Self, Ref]:
-        """Make sure that the key holds an id. A retired key that comes back in time gets its own id back, flows and all.
+        """As `with_keys`, for one."""
+        ids, refs = self.with_keys([key])
+        return ids, refs[key]
+
+    def with_keys(self, keys: Iterable[str]) -> tuple[Self, Mapping[str, Ref]]:
+        """Make sure that each key holds an id. A retired key that comes back in time gets its own id back, flows and all.
 
         Raises `LbctlError` if every id is taken.
         """
-        ref = self.ref(key)
-        if ref is not None:
-            return replace(self, retired=self.retired - {ref.id}), ref
-        number = self._lowest_free(key)
-        last = self.rows[number].generation if number in self.rows else 0
-        ref = Ref(number, last % MAX_GENERATION + 1)
-        return self._with_row(number, Row(ref.generation, identity(key))), ref
+        holders = {row.identity: Ref(number, row.generation) for number, row in self.rows.items()}
+        free = (number for number in range(1, self.limit + 1) if self._is_free(number))
+        refs: dict[str, Ref] = {}
+        new: dict[int, Row] = {}
+        for key in keys:
+            holder = identity(key)
+            if holder not in holders:
+                holders[holder] = ref = self._next(free, key)
+                new[ref.id] = Row(ref.generation, holder)
+            refs[key] = holders[holder]
+        return self._with_rows(new, no_longer_retired=[ref.id for ref in refs.values()]), refs
 
-    def without(self, number: int) -> Self:
-        """Retire an id: its key is gone, but flows may still carry it. `KeyError` if nobody holds it."""
-        self._held(number)
-        return replace(self, retired=self.retired | {number})
+    def without(self, *numbers: int) -> Self:
+        """Retire ids: their keys are gone, but flows may still carry them. `KeyError` if nobody holds one."""
+        for number in numbers:
+            self._held(number)
+        return replace(self, retired=self.retired.union(numbers))
 
-    def release(self, number: int) -> Self:
-        """Free a retired id, nothing carries it any more. `KeyError` if nobody holds it, `ValueError` if it is live."""
-        row = self._held(number)
-        if number not in self.retired:
-            raise ValueError(f"id {number} is live: retire it first")
-        return replace(self._with_row(number, replace(row, identity=FREE)), retired=self.retired - {number})
+    def release(self, *numbers: int) -> Self:
+        """Free retired ids, nothing carries them any more. `KeyError` if nobody holds one, `ValueError` if it is live."""
+        rows = {number: replace(self._held(number), identity=FREE) for number in numbers}
+        for number in numbers:
+            if number not in self.retired:
+                raise ValueError(f"id {number} is live: retire it first")
+        return self._with_rows(rows, no_longer_retired=numbers)
 
     def unclaimed(self, keys: Iterable[str]) -> frozenset[int]:
         """The live ids that belong to none of these keys: the ones to retire."""
@@ -121,16 +132,24 @@ class Ids:
             raise KeyError(f"nobody holds id {number}")
         return row
 
-    def _lowest_free(self, key: str) -> int:
-        for number in range(1, self.limit + 1):
-            row = self.rows.get(number)
-            if row is None or row.identity == FREE:
-                return number
+    def _is_free(self, number: int) -> bool:
+        row = self.rows.get(number)
+        return row is None or row.identity == FREE
+
+    def _next(self, free: Iterator[int], key: str) -> Ref:
+        """A free id, in the generation after its last."""
+        number = next(free, 0)
+        if number:
+            last = self.rows[number].generation if number in self.rows else 0
+            return Ref(number, last % MAX_GENERATION + 1)
         raise LbctlError(
             f"no id is left for {key!r}: all {self.limit} are taken, {len(self.retired)} of them by removed entries "
             "that connections still use",
             hint="remove entries that are no longer needed, or wait until the connections of removed ones have ended",
         )
 
-    def _with_row(self, number: int, row: Row) -> Self:
-        return replace(self, rows=MappingProxyType({**self.rows, number: row}))
+    def _with_rows(self, rows: Mapping[int, Row], *, no_longer_retired: Iterable[int]) -> Self:
+        """With these rows in place of theirs."""
+        return replace(
+            self, rows=MappingProxyType({**self.rows, **rows}), retired=self.retired.difference(no_longer_retired)
+        )

@@ -6,10 +6,13 @@ Times are in seconds, ports are host integers, addresses are `ipaddress` objects
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
 class Protocol(StrEnum):
@@ -102,6 +105,15 @@ class OnEmpty(StrEnum):
     """Nothing: the client tries again until its own time-out."""
 
 
+class Announce(StrEnum):
+    """How clients, and their routers, find the way to a VIP."""
+
+    ARP = "arp"
+    """The director answers ARP (for IPv6 neighbour discovery) for it, on the segment of its interface."""
+    ROUTED = "routed"
+    """Routers have a route to it by way of the director: it belongs to no segment."""
+
+
 class WrongPort(StrEnum):
     """What a packet for a VIP gets on a port that no service has."""
 
@@ -151,11 +163,22 @@ class Agent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """A NIC of the director. ``address`` is the director's own address on it, with its subnet."""
+    """A NIC of the director, or a VLAN sub-interface of one (``eth0.20``). ``address`` and ``address6`` are the director's own
+    on it, with their subnets: one of them, or both."""
 
     name: str
-    address: IPv4Interface
+    address: IPv4Interface | None = None
+    address6: IPv6Interface | None = None
     mode: AttachMode = AttachMode.AUTO
+
+    @property
+    def addresses(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
+        """Those that there are."""
+        return tuple(address for address in (self.address, self.address6) if address is not None)
+
+    def own(self, peer: Address) -> IPv4Interface | IPv6Interface | None:
+        """The director's own address of the family of a peer's."""
+        return self.address if peer.version == 4 else self.address6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +187,7 @@ class Backend:
 
     pool: str
     name: str
-    address: IPv4Address
+    address: Address
     interface: str
     weight: int
     check: Check
@@ -195,6 +218,14 @@ class Pool:
     """The pool whose backends take new connections when none of this one does."""
     on_empty: OnEmpty = OnEmpty.RESET
     reassign: Reassign = Reassign.REMOVED
+    class_weights: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By class and backend name, for the classes that this pool shares in another way: weights of backends that it does not
+    name are their own."""
+
+    @property
+    def version(self) -> int:
+        """4 or 6: all backends' addresses are of one family, and so are the VIPs of the services that they answer."""
+        return self.backends[0].address.version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +233,25 @@ class Service:
     """A virtual address and its ports, answered by a pool."""
 
     name: str
-    vip: IPv4Address
+    vip: Address
     ports: tuple[int, ...]
     protocol: Protocol
     pool: str
     interface: str
+    """Where the VIP is announced; of a routed one, where its pool's first backend is."""
     idle_timeout_s: float
+    announce: Announce = Announce.ARP
+    allow: tuple[Network, ...] = ()
+    """Sources that may come, of the VIP's family; none: everybody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficClass:
+    """Connections of a kind, by where they come from and which port they ask for. None of either means all."""
+
+    name: str
+    sources: tuple[Network, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +271,12 @@ class Declaration:
     services: tuple[Service, ...]
     pools: tuple[Pool, ...]
     director: Director = Director()
+    classes: tuple[TrafficClass, ...] = ()
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether a service has an IPv6 address."""
+        return any(service.vip.version == 6 for service in self.services)
 
     def backends(self) -> Iterator[Backend]:
         """Every backend of every pool, in the order of the file."""

@@ -1,31 +1,34 @@
 """From the tables that are to the tables that should be: an ordered, printable, invertible list of steps.
 
-Order (house rule 3): what is needed is written before what refers to it, and removed after. Interfaces, then backends that
-gain (appear, get a MAC, come up), then slots, then services, then VIPs; then the other way: VIPs, services, pools, backends
-that lose, interfaces. So every prefix of a plan is safe: no slot ever refers to a backend that was not written, and no
-backend stops taking connections while slots still send them. But who is halted is halted before all else: where messages are
-ordered, nobody else may receive while he still does.
+Order (house rule 3): what is needed is written before what refers to it, and removed after. Segments, then backends that
+gain (appear, get a MAC, come up, are found on another segment), then slots and pools, then lists of sources, then services,
+then VIPs; then the other way: VIPs, services, lists, pools, backends that lose, segments. So every prefix of a plan is safe:
+no slot ever refers to a backend that was not written, no backend stops taking connections while slots still send them, and no
+service has a list of which a part is missing. But who is halted is halted before all else: where messages are ordered, nobody
+else may receive while he still does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 from typing import TypeVar
 
 import numpy as np
 
+from lbctl.core.model import Address
 from lbctl.core.tables import (
     NOBODY,
     BackendRow,
     BackendState,
     InterfaceRow,
+    Lan,
     Members,
     PoolRow,
     ServiceKey,
     ServiceRow,
     Slots,
+    Sources,
     Tables,
 )
 
@@ -35,20 +38,20 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetInterface:
-    """Write or remove (``after`` is ``None``) an interface's row."""
+    """Write or remove (``after`` is ``None``) the row of a segment of ours."""
 
-    ifindex: int
+    lan: Lan
     before: InterfaceRow | None
     after: InterfaceRow | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetVip:
-    """Begin or cease to answer for a VIP on an interface."""
+    """Begin or cease to answer for a VIP, on a segment or (`ROUTED`) wherever it comes in; ``None``: it is no VIP."""
 
-    vip: IPv4Address
-    before: int | None
-    after: int | None
+    vip: Address
+    before: Lan | None
+    after: Lan | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,16 @@ class SetWrongPorts:
     after: bool
 
 
-Step = SetWrongPorts | SetMembers | SetInterface | SetVip | SetService | SetPool | SetBackend | SetSlots
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSources:
+    """Write or remove a list of sources. A list that services have is never changed: they get another one."""
+
+    number: int
+    before: Sources | None
+    after: Sources | None
+
+
+Step = SetSources | SetWrongPorts | SetMembers | SetInterface | SetVip | SetService | SetPool | SetBackend | SetSlots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +135,7 @@ class Plan:
 
     @property
     def declared_steps(self) -> tuple[Step, ...]:
-        """The steps that a change of the *declaration* causes. Health, weights and MACs are no part of it."""
+        """The steps that a change of the *declaration* causes. Health, weights, MACs and segments are no part of it."""
         return tuple(step for step in self.steps if not is_dynamic(step))
 
     def inverse(self) -> Plan:
@@ -132,7 +144,8 @@ class Plan:
 
 
 def is_dynamic(step: Step) -> bool:
-    """Whether a step follows from what was observed (health, capacity, MACs) and not from what was declared."""
+    """Whether a step follows from what was observed (health, capacity, MACs, indexes of interfaces) and not from what was
+    declared."""
     if isinstance(step, SetSlots | SetMembers):
         return True
     if isinstance(step, SetBackend):
@@ -142,7 +155,7 @@ def is_dynamic(step: Step) -> bool:
 
 def _is_same_server(before: BackendRow, after: BackendRow) -> bool:
     """With the same declaration."""
-    return replace(before, state=after.state, mac=after.mac) == after
+    return replace(before, state=after.state, mac=after.mac, lan=after.lan) == after
 
 
 def inverse(step: Step) -> Step:
@@ -153,10 +166,11 @@ def inverse(step: Step) -> Step:
 def diff(current: Tables, desired: Tables) -> Plan:
     """The plan from one to the other; empty if they agree."""
     interfaces = [
-        SetInterface(ifindex=k, before=b, after=a) for k, b, a in _changes(current.interfaces, desired.interfaces)
+        SetInterface(lan=k, before=b, after=a) for k, b, a in _changes(current.interfaces, desired.interfaces)
     ]
     backends = [SetBackend(backend_id=k, before=b, after=a) for k, b, a in _changes(current.backends, desired.backends)]
     pools = [SetPool(pool_id=k, before=b, after=a) for k, b, a in _changes(current.pools, desired.pools)]
+    sources = [SetSources(number=k, before=b, after=a) for k, b, a in _changes(current.sources, desired.sources)]
     services = [SetService(key=k, before=b, after=a) for k, b, a in _changes(current.services, desired.services)]
     vips = [SetVip(vip=k, before=b, after=a) for k, b, a in _changes(current.vips, desired.vips)]
     steps: list[Step] = []
@@ -166,10 +180,12 @@ def diff(current: Tables, desired: Tables) -> Plan:
     steps += _slot_steps(current, desired)
     steps += _member_steps(current, desired)
     steps += [step for step in pools if step.after is not None]
+    steps += [step for step in sources if step.after is not None]
     steps += [step for step in services if step.after is not None]
     steps += [step for step in vips if step.after is not None]
     steps += [step for step in vips if step.after is None]
     steps += [step for step in services if step.after is None]
+    steps += [step for step in sources if step.after is None]
     steps += _dissolved(current, desired)
     steps += [step for step in pools if step.after is None]
     steps += [step for step in backends if not _halts(step) and _loses(step)]

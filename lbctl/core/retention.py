@@ -6,13 +6,14 @@ Pure but for its own memory; ``now`` is monotonic seconds.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+
+from lbctl.core.model import Address
 
 HANDSHAKE_S = 170.0
 """Half-open entries are trusted for 64 ticks of 256 jiffies, 164 s on a kernel with 100 Hz: a connection may still be on its
 way to a flow."""
 
-Name = tuple[str, int] | IPv4Address
+Name = tuple[str, int] | Address
 """``("backend", id)``, ``("service", id)``, or a VIP."""
 
 

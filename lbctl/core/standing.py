@@ -16,7 +16,7 @@
 |                |                 | reset if it was active   |                                                      |        |
 |                |                 | in a pool with failover |                                                      |        |
 | unknown        | none            | go on                    | not probed yet                                       | yes    |
-| unresolved     | none            | reset, see below         | the neighbour does not answer ARP                    | yes    |
+| unresolved     | none            | reset, see below         | it answers neither ARP nor neighbour solicitations   | yes    |
 | down           | none            | reset, see below         | probes fail                                          | yes    |
 
 Live connections of a backend that is down go on to its last MAC unless ``reset_on_down`` of its pool says that their clients
@@ -78,7 +78,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """All that is known of one backend. ``neighbour`` is the kernel's name for the state of its ARP entry."""
+    """All that is known of one backend. ``neighbour`` is the kernel's name for the state of its entry among the neighbours."""
 
     health: Health
     capacity: Capacity
@@ -91,7 +91,7 @@ class Signals:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it answers neither ARP nor, at the latest look, a probe."""
+        """Whether it answers neither ARP (nor solicitations) nor, at the latest look, a probe."""
         result = self.health.last_result
         is_unreachable = result is not None and result.outcome in (Outcome.UNREACHABLE, Outcome.TIMEOUT)
         return self.neighbour == "failed" or not self.is_resolved or is_unreachable
@@ -114,7 +114,7 @@ def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
     if signals.override is not None:
         return _OVERRIDDEN[signals.override], _and_also(f"{signals.override} by an operator", signals)
     if not signals.is_resolved:
-        return Condition.UNRESOLVED, f"{backend.address} does not answer ARP (its entry is {signals.neighbour})"
+        return Condition.UNRESOLVED, _why_unresolved(backend, signals)
     if health.status is Status.DOWN:
         return Condition.DOWN, health.reason
     if health.status is Status.UNKNOWN:
@@ -128,6 +128,11 @@ def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
 
 
 _OVERRIDDEN = {Override.HALTED: Condition.HALTED, Override.DRAINED: Condition.DRAINING}
+
+
+def _why_unresolved(backend: Backend, signals: Signals) -> str:
+    question = "ARP" if backend.address.version == 4 else "neighbour solicitations"
+    return f"{backend.address} does not answer {question} (its entry is {signals.neighbour})"
 
 
 def _alive(health: Health) -> Condition:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lbctl.core.model import OnEmpty, Protocol
+from lbctl.core.model import Address, Network, OnEmpty, Protocol
 
 NOBODY = 0
 NOBODY_ELSE = 0xFFFFFFFF
@@ -44,29 +44,49 @@ def id_of(ref: int) -> int:
     return ref & 0xFFFF
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Lan:
+    """A layer-2 segment: an interface, or a VLAN of it. Of one tag ``vlan`` is its id (0: untagged), of two the outer id times
+    4,096 plus the inner one."""
+
+    ifindex: int
+    vlan: int = 0
+
+
+ROUTED = Lan(0)
+"""In place of a VIP's segment: routers know the way to it, and it is answered for nowhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceRow:
-    """An interface that is balanced on; ``mac`` is 6 bytes."""
+    """A segment that is balanced on; ``mac`` is 6 bytes, the addresses are the director's own."""
 
     mac: bytes
-    address: IPv4Address
+    address: IPv4Address | None = None
+    address6: IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class ServiceKey:
     """One (VIP, port, protocol)."""
 
-    vip: IPv4Address
+    vip: Address
     port: int
     protocol: Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRow:
-    """The index of a service's counters (from 1), and its pool."""
+    """The index of a service's counters (from 1), its pool, and the list of its sources (0: everybody may come)."""
 
     id: int
     pool_id: int
+    source_list: int = 0
+
+
+Sources = Mapping[Network, int]
+"""Who may come: prefixes of one family, each with the pool row that a class of connections is shared by, or 0 for the service's
+own. The longest prefix that a source has counts; who has none may not come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +116,8 @@ class BackendRow:
 
     generation: int
     identity: int
-    address: IPv4Address
+    address: Address
+    lan: Lan
     state: BackendState
     mac: bytes | None
     limit: int = 0
@@ -105,15 +126,17 @@ class BackendRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """All of it, keyed by ifindex, VIP (to the ifindex that owns it), service key, pool id and backend id (both from 1).
-    Every pool has slots and members.
+    """All of it, keyed by segment, VIP (to the segment that it is announced on, or `ROUTED`), service key, list of
+    sources, pool id and backend id (all from 1). Every pool has slots and members; so has each class of connections that a pool
+    shares in its own way, for it has a pool row.
 
     ``freed`` holds the last generation of each backend id that is free now. ``drops_wrong_ports``: what comes to a VIP's port
     that no service has is dropped, not refused."""
 
-    interfaces: Mapping[int, InterfaceRow] = field(default_factory=dict)
-    vips: Mapping[IPv4Address, int] = field(default_factory=dict)
+    interfaces: Mapping[Lan, InterfaceRow] = field(default_factory=dict)
+    vips: Mapping[Address, Lan] = field(default_factory=dict)
     services: Mapping[ServiceKey, ServiceRow] = field(default_factory=dict)
+    sources: Mapping[int, Sources] = field(default_factory=dict)
     pools: Mapping[int, PoolRow] = field(default_factory=dict)
     backends: Mapping[int, BackendRow] = field(default_factory=dict)
     slots: Mapping[int, Slots] = field(default_factory=dict)

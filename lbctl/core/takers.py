@@ -1,4 +1,4 @@
-"""Who of a pool takes new connections, and which slots each of them owns. Pure.
+"""Who takes new connections, and which slots each of them owns. Pure, but that it remembers what it computed.
 
 While nobody of a pool's own takes any, the slots are its fallback's backends'. While somebody does, those are only asked for
 room when all of the pool's own are full.
@@ -6,8 +6,8 @@ room when all of the pool's own are full.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,41 +15,32 @@ from numpy.typing import NDArray
 from lbctl.core import slots
 from lbctl.core.ids import Ref
 from lbctl.core.model import Declaration, Pool
+from lbctl.core.shares import Share, own_weights
 from lbctl.core.standing import Standing
 from lbctl.core.tables import NOBODY, Members, Slots, reference
 
-
-def table_size(pool: Pool, fallback: Pool | None) -> int:
-    """Large enough for either, since the fallback's backends may own the slots one day."""
-    return slots.table_size(max(len(pool.backends), len(fallback.backends) if fallback else 0))
+Weights = Mapping[str, int]
 
 
 def owned_slots(
-    pool: Pool,
-    fallback: Pool | None,
-    standings: Mapping[str, Standing],
-    refs: Mapping[str, Ref],
-    *,
-    settled: Slots | None = None,
+    share: Share, standings: Mapping[str, Standing], refs: Mapping[str, Ref], *, settled: Slots | None = None
 ) -> Slots:
-    """The reference that owns each slot of a pool: one of the fallback's if no backend of its own takes new connections, and
-    nobody if none of these does either. ``settled`` ones are to stay, if the same backends share them."""
-    if settled is not None and _still_fit(settled, pool, fallback, standings, refs):
+    """The reference that owns each slot of a share: one of the fallback's if none of its own backends takes new connections,
+    and nobody if none of these does either. ``settled`` ones are to stay, if the same backends share them."""
+    weights = share.weights(standings)
+    if settled is not None and len(settled) == share.size and _owners_of(settled) == set(_takers(weights, refs)):
         return settled
-    weights = _weights(pool, standings)
-    if fallback and not any(weights.values()):
-        weights = _weights(fallback, standings)
-    owners = _owners(tuple(weights.items()), table_size(pool, fallback))
+    if share.fallback and not any(weights.values()):
+        weights = own_weights(share.fallback, standings)
     by_index = [_reference(refs[label]) for label in weights] + [NOBODY]
-    return np.array(by_index, np.uint32)[owners]
+    return np.array(by_index, np.uint32)[_MEMO.owners(weights, size=share.size)]
 
 
-def members(
-    pool: Pool, fallback: Pool | None, standings: Mapping[str, Standing], refs: Mapping[str, Ref], *, limit: int
-) -> Members:
+def members(share: Share, standings: Mapping[str, Standing], refs: Mapping[str, Ref], *, limit: int) -> Members:
     """Whom to ask for room, at most ``limit`` of them."""
-    own = _takers(pool, standings, refs)[:limit]
-    return Members(own=own, fallbacks=_takers(fallback, standings, refs)[: limit - len(own)] if fallback else ())
+    own = _takers(share.weights(standings), refs)[:limit]
+    others = _takers(own_weights(share.fallback, standings), refs) if share.fallback else ()
+    return Members(own=own, fallbacks=others[: limit - len(own)])
 
 
 def takers(declaration: Declaration, pool: Pool, standings: Mapping[str, Standing]) -> frozenset[str]:
@@ -61,27 +52,42 @@ def takers(declaration: Declaration, pool: Pool, standings: Mapping[str, Standin
     return frozenset()
 
 
-def _weights(pool: Pool, standings: Mapping[str, Standing]) -> Mapping[str, int]:
-    return {backend.label: standings[backend.label].weight for backend in pool.backends}
-
-
-def _takers(pool: Pool, standings: Mapping[str, Standing], refs: Mapping[str, Ref]) -> tuple[int, ...]:
-    return tuple(_reference(refs[label]) for label, weight in _weights(pool, standings).items() if weight)
+def _takers(weights: Weights, refs: Mapping[str, Ref]) -> tuple[int, ...]:
+    return tuple(_reference(refs[label]) for label, weight in weights.items() if weight)
 
 
 def _reference(ref: Ref) -> int:
     return reference(ref.id, ref.generation)
 
 
-def _still_fit(
-    found: Slots, pool: Pool, fallback: Pool | None, standings: Mapping[str, Standing], refs: Mapping[str, Ref]
-) -> bool:
-    """Whether slots are shared among exactly the backends that take new connections now, in a table of the right size."""
-    is_complete = set(np.unique(found).tolist()) == set(_takers(pool, standings, refs))
-    return is_complete and len(found) == table_size(pool, fallback)
+def _owners_of(found: Slots) -> set[int]:
+    return set(np.unique(found).tolist())
 
 
-@lru_cache(maxsize=256)
-def _owners(weights: tuple[tuple[str, int], ...], size: int) -> NDArray[np.int16]:
-    """Only a pool whose weights changed is computed anew. Index -1 is nobody."""
-    return slots.assign(dict(weights), size=size).astype(np.int16)
+class Memo:
+    """The tables that were asked for last, so many slots in all: only those of a pool whose weights changed are computed anew.
+
+    It is slots that are counted, for a table has a thousand of them or a million."""
+
+    def __init__(self, *, capacity: int) -> None:
+        self._capacity = capacity
+        self._held = 0
+        self._tables: OrderedDict[tuple[int, tuple[tuple[str, int], ...]], NDArray[np.int16]] = OrderedDict()
+
+    def owners(self, weights: Weights, *, size: int) -> NDArray[np.int16]:
+        """As `slots.assign`; not to be written to. Index -1 is nobody."""
+        key = (size, tuple(weights.items()))
+        if key not in self._tables:
+            self._tables[key] = slots.assign(weights, size=size).astype(np.int16)
+            self._held += size
+        self._tables.move_to_end(key)
+        while self._held > self._capacity and len(self._tables) > 1:
+            _, oldest = self._tables.popitem(last=False)
+            self._held -= len(oldest)
+        return self._tables[key]
+
+
+MEMORY_SLOTS = 1 << 22
+"""Twice as many as the kernel's array has, so that all tables in use are remembered, and those of the time before. 8 MB."""
+
+_MEMO = Memo(capacity=MEMORY_SLOTS)

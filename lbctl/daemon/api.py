@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Address
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import IPvAnyAddress
 
 from lbctl import __version__
-from lbctl.daemon.models import MAX_NAME, Assignee, Assignments, Done, Flows, Problem, Status
-from lbctl.daemon.sockets import Peer
-from lbctl.errors import LbctlError, UsageError
+from lbctl.core.model import Address
+from lbctl.daemon.models import MAX_NAME, Assignee, Assignments, Done, EventStatus, Flows, Problem, Status
+from lbctl.daemon.requests import BoundedBodies, explain_errors, log_command
 
-_log = logging.getLogger(__name__)
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "The object named does not exist, or is of another kind."},
     413: {"model": Problem, "description": "The request's body is too large, or does not tell its length."},
@@ -27,12 +23,9 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 MAX_FLOWS = 10_000
 """More rows would keep the daemon from its probes while they are written."""
-MAX_BODY = 4096
-"""Bytes of a request's body; the largest one names a backend."""
+NDJSON = "application/x-ndjson"
 
 _Name = Annotated[str, Path(max_length=MAX_NAME)]
-_SEE_LOG = "see the daemon's log: journalctl -u lbctl"
-_SEE_API = "the API is described at /openapi.json"
 
 
 class Controls(Protocol):
@@ -44,6 +37,10 @@ class Controls(Protocol):
 
     def flows(self, limit: int, backend: str | None) -> Flows:
         """Live flows, of one backend (``pool/name``) or of all. Called in another thread."""
+        ...
+
+    def events(self, *, flows: bool, drops: bool) -> AsyncIterator[tuple[EventStatus, ...]]:
+        """Batches of events from now on, the first one and others perhaps empty. Raises `KernelError` before the first."""
         ...
 
     async def drain(self, label: str) -> str:
@@ -66,11 +63,11 @@ class Controls(Protocol):
         """Of one pool with private storage, or of all. Called in another thread."""
         ...
 
-    async def assign(self, pool: str, source: IPv4Address, backend: str) -> str:
+    async def assign(self, pool: str, source: Address, backend: str) -> str:
         """Send a source's new connections to this backend of the pool."""
         ...
 
-    async def unassign(self, pool: str, source: IPv4Address) -> str:
+    async def unassign(self, pool: str, source: Address) -> str:
         """Forget a source's assignment: its next connection makes another."""
         ...
 
@@ -78,9 +75,10 @@ class Controls(Protocol):
 def make_api(controls: Controls) -> FastAPI:
     """The application with its routes."""
     app = FastAPI(title="lbctl", version=__version__, docs_url=None, redoc_url=None, responses=_PROBLEMS)
-    _explain_errors(app)
-    _bound_bodies(app)
+    explain_errors(app)
+    app.add_middleware(BoundedBodies)
     _tell(app, controls)
+    _stream_events(app, controls)
     _command_backends(app, controls)
     _edit_assignments(app, controls)
     return app
@@ -108,6 +106,29 @@ def _tell(app: FastAPI, controls: Controls) -> None:
             return controls.assignments(pool)
 
 
+def _stream_events(app: FastAPI, controls: Controls) -> None:
+    description = (
+        f"{NDJSON}: an object a line, as `EventStatus`; an empty line every few seconds while nothing happens."
+    )
+
+    @app.get(
+        "/v1/events",
+        summary="New flows and drops as they happen, until the connection is closed",
+        response_class=StreamingResponse,
+        responses={200: {"model": EventStatus, "description": description}},
+    )
+    async def events(flows: bool = True, drops: bool = True) -> StreamingResponse:
+        batches = controls.events(flows=flows, drops=drops)
+        await anext(batches)  # what goes wrong is told by the status, while that is not sent yet
+        return StreamingResponse(_lines(batches), media_type=NDJSON)
+
+
+async def _lines(batches: AsyncIterator[tuple[EventStatus, ...]]) -> AsyncIterator[str]:
+    yield "\n"  # who waits for the first event knows that it will be told
+    async for batch in batches:
+        yield "".join(f"{event.model_dump_json()}\n" for event in batch) or "\n"
+
+
 def _command_backends(app: FastAPI, controls: Controls) -> None:
     @app.post("/v1/backends/{pool}/{name}/drain", summary="No new connections to a backend; live ones go on")
     async def drain(pool: _Name, name: _Name, request: Request) -> Done:
@@ -130,53 +151,14 @@ def _edit_assignments(app: FastAPI, controls: Controls) -> None:
     resource = "/v1/pools/{pool}/assignments/{source}"
 
     @app.put(resource, summary="Assign a source to a backend of a pool with private storage")
-    async def assign(pool: _Name, source: IPv4Address, assignee: Assignee, request: Request) -> Done:
+    async def assign(pool: _Name, source: IPvAnyAddress, assignee: Assignee, request: Request) -> Done:
         return _done(request, await controls.assign(pool, source, assignee.backend))
 
     @app.delete(resource, summary="Forget a source's assignment")
-    async def unassign(pool: _Name, source: IPv4Address, request: Request) -> Done:
+    async def unassign(pool: _Name, source: IPvAnyAddress, request: Request) -> Done:
         return _done(request, await controls.unassign(pool, source))
 
 
-def _bound_bodies(app: FastAPI) -> None:
-    """A body is read into memory before it is understood, so its length must be told, and small."""
-
-    @app.middleware("http")
-    async def bounded(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        told = int(request.headers.get("content-length", "0"))  # a number: uvicorn's parser saw to that
-        if told <= MAX_BODY and "transfer-encoding" not in request.headers:
-            return await answer(request)
-        return _problem(
-            413, f"{request.method} {request.url.path}: a body may have {MAX_BODY} bytes, told in advance", _SEE_API
-        )
-
-
-def _explain_errors(app: FastAPI) -> None:
-    """Whatever goes wrong, the answer is a `Problem`."""
-
-    @app.exception_handler(LbctlError)
-    async def refused(request: Request, error: LbctlError) -> JSONResponse:
-        return _problem(404 if isinstance(error, UsageError) else 500, error.message, error.hint or _SEE_LOG)
-
-    @app.exception_handler(RequestValidationError)
-    async def not_as_described(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
-        return _problem(422, f"{request.method} {request.url.path}: {faults}", _SEE_API)
-
-    @app.exception_handler(HTTPException)
-    async def no_such_resource(request: Request, error: HTTPException) -> JSONResponse:
-        return _problem(error.status_code, f"{request.method} {request.url.path}: {error.detail}", _SEE_API)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        return _problem(500, f"the daemon failed at {request.method} {request.url.path}: {error!r}", _SEE_LOG)
-
-
-def _problem(status: int, message: str, hint: str) -> JSONResponse:
-    return JSONResponse(Problem(message=message, hint=hint).model_dump(), status_code=status)
-
-
 def _done(request: Request, message: str) -> Done:
-    peer: Peer = request.scope["extensions"]["lbctl.peer"]
-    _log.info("%s, by %s (pid %d)", message, peer.name, peer.pid)
+    log_command(request, message)
     return Done(message=message)

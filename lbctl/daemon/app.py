@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,24 @@ import uvicorn
 
 from lbctl import __version__
 from lbctl.config.loader import load_regular
+from lbctl.core.features import Features
 from lbctl.core.model import Declaration
 from lbctl.daemon.api import make_api
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
+from lbctl.daemon.specialising import features_for
 from lbctl.daemon.store import kept_seed
 from lbctl.daemon.surroundings import Claims, Surroundings
+from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane import loader
-from lbctl.dataplane.kernel import KernelDataplane, pinned_vips
+from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import sized
 from lbctl.dataplane.loader import Loaded
-from lbctl.dataplane.moving import move_flows
-from lbctl.dataplane.objectfile import Build
+from lbctl.dataplane.moving import move_flows, needs_ipv6
+from lbctl.dataplane.objectfile import Build, start_build
+from lbctl.dataplane.vips import pinned_vips
 from lbctl.errors import LbctlError
 from lbctl.network.kernel import KernelNetwork
 from lbctl.network.port import Link
@@ -44,21 +48,17 @@ MAX_CONNECTIONS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Where everything lies, and the build of the data plane, which was started before this module was imported."""
+    """Where everything lies."""
 
     config: Path
     pins: Path
     socket: Path
     state: Path
-    build: Build
 
 
 def run(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Forwarding goes on after that. Raises `LbctlError` if it cannot start."""
-    try:
-        asyncio.run(_run(options))
-    finally:
-        options.build.cancel()
+    asyncio.run(_run(options))
 
 
 async def _run(options: Options) -> None:
@@ -78,9 +78,10 @@ async def _serve(
 ) -> None:
     """Start, then all loops until a signal, or until one of them fails."""
     links = await surroundings.links(declaration)
-    await surroundings.manage_neighbours(declaration, links)
-    claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))
-    loaded = await _load(options, declaration)
+    with _building(_features(options.pins, declaration, links)) as build:
+        await surroundings.manage_neighbours(declaration, links)
+        claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))
+        loaded = await _load(options, declaration, build)
     daemon = _make_daemon(options, declaration, surroundings, loaded)
     server = _Server(_server_config(daemon))
     stop = asyncio.Event()
@@ -95,6 +96,7 @@ async def _serve(
         done, _ = await asyncio.wait([*loops, serving], return_when=asyncio.FIRST_COMPLETED)
     notify("STOPPING=1")
     _log.info("stopping; forwarding goes on (`lbctl detach` ends it)")
+    daemon.watching.end_all()
     await _end(loops, server, serving)
     await daemon.close()
     for task in done:
@@ -112,16 +114,32 @@ async def _claims(
     pins: Path, declaration: Declaration, surroundings: Surroundings, links: Mapping[str, Link]
 ) -> Claims:
     """Who else answers for the VIPs that are not active yet. Takes a moment, during which the program is built."""
-    fresh = {service.vip for service in declaration.services} - pinned_vips(pins)
+    fresh = announced_vips(declaration) - pinned_vips(pins)
     return await surroundings.find_duplicates(fresh, declaration, links)
 
 
-async def _load(options: Options, declaration: Declaration) -> Loaded:
+def _features(pins: Path, declaration: Declaration, links: Mapping[str, Link]) -> Features:
+    """What the file uses; and IPv6, as long as there is something to go on with."""
+    wanted = features_for(declaration, links)
+    return replace(wanted, ipv6=wanted.ipv6 or needs_ipv6(pins))
+
+
+@contextlib.contextmanager
+def _building(features: Features) -> Iterator[Build]:
+    """The build child, which works while the network is asked for the VIPs."""
+    build = start_build(features=features)
+    try:
+        yield build
+    finally:
+        build.cancel()
+
+
+async def _load(options: Options, declaration: Declaration, build: Build) -> Loaded:
     """Maps and programs, beside those that are at work; live flows among them."""
-    source = await asyncio.to_thread(options.build.wait)
+    source = await asyncio.to_thread(build.wait)
     _log.info("lbctl %s: data plane built in %.2f s", __version__, source.build_s)
     director = declaration.director
-    specs = sized(tcp_flows=director.tcp_flows, udp_flows=director.udp_flows)
+    specs = sized(tcp_flows=director.tcp_flows, udp_flows=director.udp_flows, has_ipv6=source.features.ipv6)
     loaded = loader.load(source, options.pins, specs)
     moved = move_flows(loaded, options.pins)
     if moved:
@@ -147,6 +165,7 @@ def _make_daemon(options: Options, declaration: Declaration, surroundings: Surro
         dataplane=dataplane,
         surroundings=surroundings,
         state=options.state,
+        features=loaded.features,
     )
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 
 from lbctl.core.assignments import Book, private_pools, settle
 from lbctl.core.desired import backend_key
 from lbctl.core.ids import identity
-from lbctl.core.model import Pool
+from lbctl.core.model import Address, Pool
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.store import Assigned as Saved
 from lbctl.daemon.store import AssignmentStore
@@ -68,7 +67,7 @@ class Assigner:
         if strays:
             self._dataplane.assign(strays)
 
-    async def assign(self, pool: Pool, source: IPv4Address, backend: str | None) -> None:
+    async def assign(self, pool: Pool, source: Address, backend: str | None) -> None:
         """An operator's word: this backend from now on, or whichever the next connection finds. On disk first."""
         others = {known: name for known, name in self.books.get(pool.name, {}).items() if known != source}
         book = {**others, source: backend} if backend else others
@@ -103,7 +102,7 @@ class Assigner:
         return {name: known[key] for name, key in keys.items() if key in known}
 
 
-def _key(pool_id: int, source: IPv4Address) -> Assigned:
+def _key(pool_id: int, source: Address) -> Assigned:
     return Assigned(pool_id=pool_id, source=source)
 
 

@@ -9,7 +9,7 @@ from lbctl.core.model import Backend
 from lbctl.network.port import Neighbour
 
 _HEARD = ("reachable", "stale", "delay")
-"""States of an ARP entry that is not in question: not while it is probed, and one made by hand proves nothing."""
+"""States of a neighbour entry that is not in question: not while it is probed, and one made by hand proves nothing."""
 
 
 def is_heard(neighbour: Neighbour) -> bool:

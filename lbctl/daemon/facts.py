@@ -25,6 +25,13 @@ class Facts:
     warnings: tuple[str, ...] = ()
     unprobed: dict[str, str] = field(default_factory=dict)
 
+    def warn(self, warnings: tuple[str, ...]) -> None:
+        """These hold now; each is logged when it is new."""
+        for warning in warnings:
+            if warning not in self.warnings:
+                _log.warning("%s", warning)
+        self.warnings = warnings
+
     def failed(self, error: LbctlError) -> None:
         """A change could not be carried out, and is tried again. Logged once, not at each try."""
         if self.last_error != error.message:

@@ -11,9 +11,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 
-from lbctl.core.model import Backend, Declaration
+from lbctl.core.addresses import endpoint
+from lbctl.core.model import Address, Backend, Declaration
 from lbctl.core.verdict import AgentReport, AgentSilence, Outcome, ProbeResult
 from lbctl.errors import LbctlError
 from lbctl.probes.agent import ask_agent
@@ -38,9 +38,9 @@ class Route:
     """How the director's probes reach the VIPs on one backend: the socket mark of its policy route, and the source address.
     There is at least one VIP."""
 
-    vips: tuple[IPv4Address, ...]
+    vips: tuple[Address, ...]
     mark: int
-    source: IPv4Address
+    source: Address | None
 
 
 class Monitor:
@@ -121,7 +121,7 @@ async def probe_backend(backend: Backend, route: Route, *, before: Outcome | Non
     return result
 
 
-async def _probe_vip(vip: IPv4Address, backend: Backend, route: Route, *, before: Outcome | None) -> ProbeResult:
+async def _probe_vip(vip: Address, backend: Backend, route: Route, *, before: Outcome | None) -> ProbeResult:
     """Probe a backend once through a VIP; tell a failure together with what the real address answers.
 
     ``before`` is the outcome of the probe before this one. After a failure the fault is looked for while the probe runs, so
@@ -153,13 +153,13 @@ async def _knock(backend: Backend, target: Target) -> tuple[ProbeResult, ProbeRe
 
 
 def explain(
-    failure: ProbeResult, *, at_vip: ProbeResult, at_real: ProbeResult, backend: Backend, vip: IPv4Address
+    failure: ProbeResult, *, at_vip: ProbeResult, at_real: ProbeResult, backend: Backend, vip: Address
 ) -> ProbeResult:
     """A failure, in the light of whether the port opens at the VIP and at the real address. Other results stay as they
     are."""
     if failure.outcome not in _NEEDING_EXPLANATION or at_vip.outcome.is_alive or not at_real.outcome.is_alive:
         return failure
-    where = f"{backend.address}:{backend.check.port} answers at the real address"
+    where = f"{endpoint(backend.address, backend.check.port)} answers at the real address"
     if at_vip.outcome is Outcome.REFUSED:
         detail = f"VIP refused: {where}, but nothing listens on {vip}; bind the server to all addresses"
     else:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address
 
-from lbctl.core.desired import NicFacts
-from lbctl.core.model import Declaration
-from lbctl.core.tables import Tables
+from lbctl.core.model import Address
+from lbctl.core.situation import NicFacts
+from lbctl.core.tables import Lan, Tables
 from lbctl.daemon.doubts import is_heard
 from lbctl.network.port import Link, Neighbour, is_other_station
 
@@ -17,22 +16,23 @@ class Neighbourhood:
     """``macs`` has the last confirmed MAC of each address, ``nics`` the interfaces as they are now, by name."""
 
     def __init__(self, current: Tables) -> None:
-        self.nics: dict[str, NicFacts] = {}
+        self.nics: Mapping[str, NicFacts] = {}
         self.macs = {row.address: row.mac for row in current.backends.values() if row.mac}
-        self.neighbours: dict[IPv4Address, Neighbour] = {}
+        self.neighbours: dict[Address, Neighbour] = {}
+        self._indices: Mapping[str, int] = {}
 
     def met(self, links: Mapping[str, Link]) -> None:
         """These are the interfaces there are, by name."""
-        self.nics = {name: NicFacts(ifindex=link.ifindex, mac=link.mac) for name, link in links.items()}
+        self.nics = {name: NicFacts(lan=lan_of(link), mac=link.mac) for name, link in links.items()}
+        self._indices = {name: link.ifindex for name, link in links.items()}
 
-    def seen(self, neighbour: Neighbour, declaration: Declaration) -> bool:
-        """The kernel told of a neighbour; true if that matters to a backend. The same address on another interface is
-        somebody else."""
-        interface = _interfaces(declaration).get(neighbour.address)
-        nic = self.nics.get(interface) if interface else None
-        if nic is None or nic.ifindex != neighbour.ifindex:
+    def seen(self, neighbour: Neighbour, interfaces: Mapping[Address, str]) -> bool:
+        """The kernel told of a neighbour; true if that matters to a backend, whose interface's name is in ``interfaces``. The
+        same address on another interface is somebody else."""
+        interface = interfaces.get(neighbour.address)
+        if interface is None or self._indices.get(interface) != neighbour.ifindex:
             return False
-        if neighbour.mac is not None and not is_other_station(neighbour.mac, own=nic.mac):
+        if neighbour.mac is not None and not is_other_station(neighbour.mac, own=self.nics[interface].mac):
             neighbour = replace(
                 neighbour, mac=None, usable=False, state="claimed with a MAC that is no other station's"
             )
@@ -42,14 +42,14 @@ class Neighbourhood:
             self.macs[neighbour.address] = neighbour.mac
         return before is None or _essence(before) != _essence(neighbour)
 
-    def heard_on(self, declaration: Declaration) -> frozenset[str]:
+    def heard_on(self, interfaces: Mapping[Address, str]) -> frozenset[str]:
         """The interfaces on which at least one backend answers now."""
-        interfaces = _interfaces(declaration)
         return frozenset(interfaces[a] for a, found in self.neighbours.items() if a in interfaces and is_heard(found))
 
 
-def _interfaces(declaration: Declaration) -> Mapping[IPv4Address, str]:
-    return {backend.address: backend.interface for backend in declaration.backends()}
+def lan_of(link: Link) -> Lan:
+    """The segment that an interface is on, as the program knows it: by the device at the bottom."""
+    return Lan(link.attach_index, link.vlan)
 
 
 def _essence(neighbour: Neighbour) -> tuple[bytes | None, bool, bool, bool]:

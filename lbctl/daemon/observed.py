@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lbctl.core import capacity as capacities
@@ -10,7 +11,7 @@ from lbctl.core.capacity import Capacity
 from lbctl.core.desired import backend_key
 from lbctl.core.health import Health
 from lbctl.core.ids import identity
-from lbctl.core.model import Declaration
+from lbctl.core.model import CheckTiming, Declaration
 from lbctl.core.tables import Tables
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.adoption import adopted_health, adopted_percents
@@ -30,6 +31,7 @@ class Observed:
 
     def __init__(self, declaration: Declaration, current: Tables, *, overrides: Overrides, now: float) -> None:
         self._declaration = declaration
+        self._timings = _timings(declaration)
         self.members: dict[str, Member] = {}
         shares = adopted_percents(declaration, current)
         rows = {row.identity: row for row in current.backends.values()}
@@ -49,19 +51,19 @@ class Observed:
             has_agent = stays and backend.agent is not None
             member = self.members[backend.label] if stays else Member(Health(since_s=now), Capacity())
             known[backend.label] = member if has_agent else replace(member, capacity=Capacity())
-        self._declaration, self.members = declaration, known
+        self.restore(declaration, known)
 
     def restore(self, declaration: Declaration, members: dict[str, Member]) -> None:
         """Go back to what was known."""
         self._declaration, self.members = declaration, members
+        self._timings = _timings(declaration)
 
     def probed(self, label: str, result: ProbeResult, *, now: float) -> tuple[healths.HealthEvent, ...]:
         """A probe ended. One of a backend that was removed meanwhile counts for nothing."""
-        backend = next((backend for backend in self._declaration.backends() if backend.label == label), None)
         member = self.members.get(label)
-        if backend is None or member is None:
+        if member is None:
             return ()
-        health, events = healths.observe(member.health, result, timing=backend.check.timing, now=now)
+        health, events = healths.observe(member.health, result, timing=self._timings[label], now=now)
         self.members[label] = replace(member, health=health)
         return events
 
@@ -95,3 +97,7 @@ class Observed:
             for pool in self._declaration.pools
             if any(self.members[backend.label].capacity.is_adopted for backend in pool.backends)
         )
+
+
+def _timings(declaration: Declaration) -> Mapping[str, CheckTiming]:
+    return {backend.label: backend.check.timing for backend in declaration.backends()}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
-from lbctl.core.model import Pool, Storage
+from lbctl.core.addresses import by_number
+from lbctl.core.model import Address, Pool, Storage
 from lbctl.core.standing import Override
 from lbctl.daemon import words
 from lbctl.daemon.assigning import Assigner
-from lbctl.daemon.models import Assignment, Assignments, Flows, Status
+from lbctl.daemon.models import Assignment, Assignments, EventStatus, Flows, Status
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.reporting import Reporter
 from lbctl.daemon.store import OverrideStore, with_override
+from lbctl.daemon.watching import Watching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Operator:
     reconciler: Reconciler
     reporter: Reporter
     assigner: Assigner
+    watching: Watching
     overrides: OverrideStore
     changing: asyncio.Lock
     apply: Callable[[], Awaitable[bool]]
@@ -35,6 +37,10 @@ class Operator:
     def flows(self, limit: int, backend: str | None) -> Flows:
         """May be called from another thread."""
         return self.reporter.flows(limit, backend)
+
+    def events(self, *, flows: bool, drops: bool) -> AsyncIterator[tuple[EventStatus, ...]]:
+        """Batches of events from now on, perhaps empty ones."""
+        return self.watching.events(flows=flows, drops=drops)
 
     async def drain(self, label: str) -> str:
         """No new connections; live ones go on."""
@@ -104,20 +110,21 @@ class Operator:
             assignments=tuple(
                 Assignment(pool=name, source=source, backend=backend)
                 for name in wanted
-                for source, backend in sorted(books.get(name, {}).items())
+                for source, backend in sorted(books.get(name, {}).items(), key=lambda each: by_number(each[0]))
             )
         )
 
-    async def assign(self, pool: str, source: IPv4Address, backend: str) -> str:
+    async def assign(self, pool: str, source: Address, backend: str) -> str:
         """Give a source another backend."""
         found = self._private(pool)
         self.reconciler.require_backend(f"{pool}/{backend}")
+        words.require_source(source, found)
         async with self.changing:
             await self.assigner.settle()
             await self.assigner.assign(found, source, backend)
         return f"{source} goes to {pool}/{backend} from its next connection on; what it stored elsewhere stays there"
 
-    async def unassign(self, pool: str, source: IPv4Address) -> str:
+    async def unassign(self, pool: str, source: Address) -> str:
         """Let the next connection of a source find a backend anew."""
         found = self._private(pool)
         async with self.changing:

@@ -4,45 +4,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
 
 from lbctl.core.assignments import Book
-from lbctl.core.desired import backend_key
 from lbctl.core.failover import has_one
 from lbctl.core.ids import identity
-from lbctl.core.model import Backend, Pool, Storage
+from lbctl.core.model import Backend, Pool, Storage, TrafficClass
+from lbctl.core.shares import Share
 from lbctl.core.standing import Condition, Standing
 from lbctl.core.tables import BackendRow, BackendState
-from lbctl.daemon.models import BackendStatus, PoolStatus
+from lbctl.daemon.models import BackendStatus, ClassStatus, PoolStatus
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.dataplane.port import Connected, Counters, Traffic
+from lbctl.daemon.sensing import Sensed
+from lbctl.dataplane.port import Connected, Traffic
 
 
 class PoolReport:
-    """One look at everything: ``recent`` is the growth of the counters in the last minute, ``connected`` the TCP connections
-    by backend id, ``unprobed`` says by label why a backend cannot be probed, ``books`` are the assignments by pool."""
+    """One look at everything: ``sensed`` are the counters, ``connected`` the TCP connections by backend id, ``unprobed`` says
+    by label why a backend cannot be probed, ``books`` are the assignments by pool."""
 
     def __init__(
         self,
         reconciler: Reconciler,
         *,
         standings: Mapping[str, Standing],
-        counters: Counters,
-        recent: Mapping[str | int, int],
+        sensed: Sensed,
         connected: Mapping[int, Connected],
         unprobed: Mapping[str, str],
         books: Mapping[str, Book],
     ) -> None:
         self._reconciler = reconciler
         self._standings = standings
-        self._counters = counters
-        self._recent = recent
+        self._sensed = sensed
         self._connected = connected
         self._unprobed = unprobed
         self._books = books
+        self._numbers = {row.identity: number for number, row in reconciler.current.backends.items()}
+        self._pools = {row.identity: number for number, row in reconciler.current.pools.items()}
 
     def pool(self, pool: Pool) -> PoolStatus:
         """A declared pool."""
-        shares = self._shares(pool)
+        shares = self._shares(pool, pool.name)
         is_private = pool.storage is Storage.PRIVATE
         return PoolStatus(
             name=pool.name,
@@ -53,27 +57,40 @@ class PoolReport:
             assigned_sources=len(self._books.get(pool.name, {})) if is_private else None,
             fallback=pool.fallback,
             on_empty=pool.on_empty.value,
-            backends=tuple(self._backend(backend, shares.get(backend.label, 0.0)) for backend in pool.backends),
+            backends=tuple(self._backend(backend, shares.get(backend.name, 0.0)) for backend in pool.backends),
+            classes=tuple(
+                self._class(pool, each)
+                for each in self._reconciler.declaration.classes
+                if each.name in pool.class_weights
+            ),
         )
 
-    def _shares(self, pool: Pool) -> Mapping[str, float]:
-        """Each backend's part of the pool's slots, as the kernel has them."""
+    def _class(self, pool: Pool, kind: TrafficClass) -> ClassStatus:
+        given = pool.class_weights[kind.name]
+        shares = self._shares(pool, Share(pool=pool, traffic_class=kind).name)
+        return ClassStatus(
+            name=kind.name,
+            sources=tuple(map(str, kind.sources)),
+            ports=kind.ports,
+            weights={backend.name: given.get(backend.name, backend.weight) for backend in pool.backends},
+            shares={backend.name: round(shares.get(backend.name, 0.0), 5) for backend in pool.backends},
+        )
+
+    def _shares(self, pool: Pool, key: str) -> Mapping[str, float]:
+        """Each backend's part of the slots of a row, by name, as the kernel has them."""
         tables = self._reconciler.current
-        number = next((i for i, row in tables.pools.items() if row.identity == identity(pool.name)), None)
+        number = self._pools.get(identity(key))
         if number is None:
             return {}
-        rows = {row.identity: tables.reference(i) for i, row in tables.backends.items()}
-        slots = tables.slots[number]
-        return {
-            backend.label: float((slots == rows.get(identity(backend_key(backend)), -1)).mean())
-            for backend in pool.backends
-        }
+        owners, counts = np.unique(tables.slots[number], return_counts=True)
+        parts = dict(zip(owners.tolist(), (counts / len(tables.slots[number])).tolist(), strict=True))
+        rows = {backend.name: self._row(backend) for backend in pool.backends}
+        return {name: parts.get(tables.reference(number), 0.0) for name, (number, row) in rows.items() if row}
 
     def _backend(self, backend: Backend, share: float) -> BackendStatus:
         stands = self._standings[backend.label]
         number, row = self._row(backend)
         member = self._reconciler.observed.members[backend.label]
-        traffic = self._counters.backends.get(number, Traffic())
         since = self._reconciler.conditions.since(backend.label, otherwise=member.health.since_s)
         result = member.health.last_result
         return BackendStatus(
@@ -93,8 +110,7 @@ class PoolReport:
             connections=self._connected.get(number, Connected()).connections,
             connection_limit=backend.connection_limit or None,
             resume_at=backend.resume_at if backend.connection_limit else None,
-            **_counted(traffic),
-            returned_recently=self._recent.get(number, 0),
+            **self._counted(number),
         )
 
     def _reason(self, backend: Backend, stands: Standing) -> str:
@@ -102,19 +118,27 @@ class PoolReport:
         return f"not probed any more: {fault}; before that: {stands.reason}" if fault else stands.reason
 
     def _row(self, backend: Backend) -> tuple[int, BackendRow | None]:
-        wanted = identity(backend_key(backend))
-        rows = self._reconciler.current.backends.items()
-        return next(((number, row) for number, row in rows if row.identity == wanted), (0, None))
+        number = self._numbers.get(self._reconciler.index.identities[backend.label], 0)
+        return number, self._reconciler.current.backends.get(number)
 
     def _flows_of(self, number: int, row: BackendRow | None) -> int:
         sweep = self._reconciler.sweep
         return sweep.flows.get(self._reconciler.current.reference(number), 0) if sweep and row else 0
 
+    def _counted(self, number: int) -> dict[str, Any]:
+        """What a backend was sent and sent back, by the names of the model."""
+        looped = self._sensed.counters.backends.get(number, Traffic()).looped
+        return {
+            **self._sensed.backend(number),
+            "looped": looped,
+            "looped_recently": self._sensed.looped(number),
+            "handshakes": self._sensed.handshakes(number),
+        }
+
     def removed(self) -> Iterator[BackendStatus]:
         """Rows that the file no longer has."""
-        declared = {identity(backend_key(backend)) for backend in self._reconciler.declaration.backends()}
         for number, row in self._reconciler.current.backends.items():
-            if row.identity not in declared:
+            if row.identity not in self._reconciler.index.labels:
                 yield self._removed(number, row)
 
     def _removed(self, number: int, row: BackendRow) -> BackendStatus:
@@ -136,16 +160,5 @@ class PoolReport:
             connections=self._connected.get(number, Connected()).connections,
             connection_limit=None,
             resume_at=None,
-            **_counted(self._counters.backends[number]),
-            returned_recently=self._recent.get(number, 0),
+            **self._counted(number),
         )
-
-
-def _counted(traffic: Traffic) -> dict[str, int]:
-    """What a backend was sent and sent back, by the names of the model."""
-    return {
-        "packets": traffic.packets,
-        "bytes": traffic.bytes,
-        "new_connections": traffic.connections,
-        "returned": traffic.returned,
-    }

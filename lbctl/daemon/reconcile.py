@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from lbctl.core import failover
-from lbctl.core.desired import Limits, Situation, backend_key, desired_tables
+from lbctl.core.desired import backend_key, desired_tables
 from lbctl.core.ids import identity
-from lbctl.core.model import Backend, Declaration
+from lbctl.core.model import Address, Backend, Declaration
 from lbctl.core.plan import Plan, diff
 from lbctl.core.retention import Name, Retention
+from lbctl.core.shares import shares_of
+from lbctl.core.situation import Limits, Situation
 from lbctl.core.standing import Signals, Standing, standing
 from lbctl.core.tables import Tables, id_of, reference
 from lbctl.core.takers import takers
@@ -23,15 +25,25 @@ from lbctl.daemon import words
 from lbctl.daemon.adoption import adopted_actives, adopted_former_receivers
 from lbctl.daemon.conditions import Conditions
 from lbctl.daemon.doubts import Doubts
+from lbctl.daemon.index import Index
 from lbctl.daemon.neighbourhood import Neighbourhood
 from lbctl.daemon.observed import Member, Observed
 from lbctl.daemon.store import Overrides
-from lbctl.dataplane.layout import BACKENDS, INTERFACES, MEMBERS, POOLS, SERVICES, SLOTS
+from lbctl.daemon.vips import announced_vips
+from lbctl.dataplane.layout import BACKENDS, INTERFACES, MEMBERS, POOLS, SERVICES, SLOTS, SOURCES
 from lbctl.dataplane.port import Connected, Dataplane, IdleLimits, Sweep
 from lbctl.errors import KernelError
 from lbctl.network.port import Neighbour
 
-LIMITS = Limits(backends=BACKENDS, services=SERVICES, pools=POOLS, slots=SLOTS, interfaces=INTERFACES, members=MEMBERS)
+LIMITS = Limits(
+    backends=BACKENDS,
+    services=SERVICES,
+    pools=POOLS,
+    slots=SLOTS,
+    interfaces=INTERFACES,
+    members=MEMBERS,
+    sources=SOURCES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +54,8 @@ class DeclaredFacts:
     members: dict[str, Member]
     actives: Mapping[str, str]
     former_receivers: frozenset[int]
-    refused_vips: Mapping[IPv4Address, bytes]
-    unchecked_vips: frozenset[IPv4Address]
+    refused_vips: Mapping[Address, bytes]
+    unchecked_vips: frozenset[Address]
 
 
 class Reconciler:
@@ -58,15 +70,15 @@ class Reconciler:
         actives: Mapping[str, str],
         now: float,
     ) -> None:
-        self.declaration = declaration
+        self.declaration, self.index = declaration, Index(declaration)
         self.overrides = overrides
         self.current = dataplane.read()
         self.sweep: Sweep | None = None
         self.swept_at: float | None = None
         self.labels: dict[int, str] = {}
         self.generation = dataplane.generation()
-        self.refused_vips: Mapping[IPv4Address, bytes] = {}
-        self.unchecked_vips: frozenset[IPv4Address] = frozenset()
+        self.refused_vips: Mapping[Address, bytes] = {}
+        self.unchecked_vips: frozenset[Address] = frozenset()
         self.observed = Observed(declaration, self.current, overrides=overrides, now=now)
         self.neighbourhood = Neighbourhood(self.current)
         self.conditions = Conditions()
@@ -85,7 +97,8 @@ class Reconciler:
         """Another file. What is known of backends that stay (under the same address) stays known."""
         both = (*failover.receivers(self.declaration), *failover.turned_receivers(self.declaration, declaration))
         self._former_receivers |= {identity(backend_key(backend)) for backend in both}
-        self._former_receivers -= {identity(backend_key(backend)) for backend in declaration.backends()}
+        self.index = Index(declaration)
+        self._former_receivers -= self.index.labels.keys()
         self.actives = failover.still_declared(self.actives, self.declaration, declaration)
         self.observed.declare(declaration, now=now)
         self.declaration = declaration
@@ -106,14 +119,16 @@ class Reconciler:
         """Go back to facts as they were."""
         self.observed.restore(facts.declaration, facts.members)
         self.declaration, self.actives = facts.declaration, facts.actives
+        self.index = Index(facts.declaration)
         self._former_receivers = facts.former_receivers
         self.refused_vips, self.unchecked_vips = facts.refused_vips, facts.unchecked_vips
 
     def claims_found(
-        self, asked: Iterable[IPv4Address], *, owners: Mapping[IPv4Address, bytes], unchecked: frozenset[IPv4Address]
+        self, asked: Iterable[Address], *, owners: Mapping[Address, bytes], unchecked: frozenset[Address]
     ) -> None:
-        """The network was asked who answers for these VIPs: others own some, and some could not be asked for."""
-        declared = {service.vip for service in self.declaration.services}
+        """The network was asked who answers for these VIPs: others own some, and some could not be asked for. A routed one is
+        nobody's on any segment."""
+        declared = announced_vips(self.declaration)
         settled = set(asked)
         refused = {vip: mac for vip, mac in self.refused_vips.items() if vip not in settled} | dict(owners)
         self.refused_vips = {vip: mac for vip, mac in refused.items() if vip in declared}
@@ -121,7 +136,7 @@ class Reconciler:
 
     def _learn_labels(self) -> None:
         """A backend's row outlives its declaration; its name should, too."""
-        self.labels |= {identity(backend_key(backend)): backend.label for backend in self.declaration.backends()}
+        self.labels |= self.index.labels
 
     def activate(self, label: str) -> str | None:
         """Make a backend the active one of its pool; returns the former one's name. `UsageError` if it cannot be."""
@@ -133,7 +148,7 @@ class Reconciler:
 
     def neighbour_seen(self, neighbour: Neighbour) -> bool:
         """The kernel told of a neighbour; true if that matters to a backend."""
-        return self.neighbourhood.seen(neighbour, self.declaration)
+        return self.neighbourhood.seen(neighbour, self.index.interfaces)
 
     def swept(self, sweep: Sweep, *, now: float) -> None:
         """The flow tables were swept."""
@@ -152,9 +167,9 @@ class Reconciler:
         numbers = {row.identity: number for number, row in self.current.backends.items()}
         connected = self._dataplane.connections()
         found: dict[str, Standing] = {}
-        for backend in self.declaration.backends():
-            number = numbers.get(identity(backend_key(backend)), 0)
-            found[backend.label] = standing(backend, self._signals(backend, connected.get(number, Connected())))
+        for label, backend in self.index.backends.items():
+            number = numbers.get(self.index.identities[label], 0)
+            found[label] = standing(backend, self._signals(backend, connected.get(number, Connected())))
         return found
 
     def _signals(self, backend: Backend, connected: Connected) -> Signals:
@@ -187,10 +202,10 @@ class Reconciler:
 
     def _note_silence(self) -> None:
         """Who is silent, and whether that may be the director's own fault: then nobody else is heard either."""
-        backends = tuple(self.declaration.backends())
+        backends = tuple(self.index.backends.values())
         silent = {b.label for b in backends if self._signals(b, Connected()).is_silent}
         probed = {b.interface for b in backends if b.label not in silent and self._is_by_hand(b)}
-        heard = self.neighbourhood.heard_on(self.declaration) | probed
+        heard = self.neighbourhood.heard_on(self.index.interfaces) | probed
         self._doubts.note(backends, silent=silent, heard=heard)
         self._unheard = frozenset(b.label for b in backends if b.label in silent and b.interface not in heard)
 
@@ -208,7 +223,7 @@ class Reconciler:
             refused_vips=frozenset(self.refused_vips) | self.unchecked_vips,
             busy_backends=_numbers("backend", kept),
             busy_services=_numbers("service", kept),
-            busy_vips=frozenset(name for name in kept if isinstance(name, IPv4Address)),
+            busy_vips=frozenset(name for name in kept if isinstance(name, IPv4Address | IPv6Address)),
             settling_pools=self.observed.settling_pools(),
             former_receivers=self._former_receivers,
         )
@@ -238,9 +253,9 @@ class Reconciler:
             raise KernelError(f"{len(left.steps)} steps did not take effect, the first: {left.steps[0]}")
 
     def pool_of(self, pool_id: int) -> tuple[str, int]:
-        """The name of a declared pool, and how many slots it has."""
+        """What a row of slots is called (a declared pool, or a class of its connections), and how many slots it has."""
         row = self.current.pools[pool_id]
-        names = {identity(pool.name): pool.name for pool in self.declaration.pools}
+        names = {identity(share.name): share.name for share in shares_of(self.declaration)}
         return names.get(row.identity, f"#{pool_id}"), row.size
 
     def label_of(self, ref: int) -> str | None:
@@ -248,8 +263,7 @@ class Reconciler:
         row = self.current.backends.get(id_of(ref))
         if row is None or reference(id_of(ref), row.generation) != ref:
             return None
-        keys = {identity(backend_key(backend)): backend.label for backend in self.declaration.backends()}
-        return keys.get(row.identity)
+        return self.index.labels.get(row.identity)
 
     def idle_limits(self) -> IdleLimits:
         """Each service's idle limit by its id, also of those that were removed while they have flows."""
@@ -262,7 +276,7 @@ class Reconciler:
 
     def _removed(self) -> frozenset[Name]:
         """What the tables hold, or the flows may carry, without being declared."""
-        declared = {identity(backend_key(backend)) for backend in self.declaration.backends()}
+        declared = self.index.labels
         backends = {number for number, row in self.current.backends.items() if row.identity not in declared}
         carried = self._idle_limits.keys() | (self.sweep.services.keys() if self.sweep else frozenset())
         services = carried - {row.id for row in self.current.services.values()}
@@ -272,9 +286,7 @@ class Reconciler:
 
     def require_backend(self, label: str) -> None:
         """`UsageError` naming the nearest one if there is no such backend."""
-        words.require(
-            label, declared=[backend.label for backend in self.declaration.backends()], known=self.labels.values()
-        )
+        words.require(label, declared=list(self.index.backends), known=self.labels.values())
 
 
 def _numbers(kind: str, names: frozenset[Name]) -> frozenset[int]:

@@ -16,12 +16,14 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Set
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from lbctl.core.addresses import by_number
+from lbctl.core.model import Address
 from lbctl.core.standing import Override
 from lbctl.errors import SystemRequirementError
 
@@ -63,7 +65,7 @@ class Actives(_Content):
 class Assigned(_Content):
     """The name of each source's backend, by pool and source."""
 
-    pools: dict[str, dict[IPv4Address, str]] = {}
+    pools: dict[str, dict[IPv4Address | IPv6Address, str]] = {}
 
 
 class Seed(_Content):
@@ -193,8 +195,12 @@ def _sync_directory(directory: Path) -> None:
 def _plain(content: Any) -> Any:
     """For JSON, in an order that depends on the content alone; addresses in that of their numbers."""
     if isinstance(content, Mapping):
-        return {str(key): _plain(content[key]) for key in sorted(content)}
+        return {str(key): _plain(content[key]) for key in sorted(content, key=_place)}
     return sorted(content) if isinstance(content, Set) else content
+
+
+def _place(key: str | Address) -> tuple[int, int] | str:
+    return key if isinstance(key, str) else by_number(key)
 
 
 def _reason(error: ValidationError | OSError) -> str:

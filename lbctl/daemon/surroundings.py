@@ -7,10 +7,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Interface, IPv6Interface
 
-from lbctl.core.model import Declaration, Interface, Protocol
+from lbctl.core.model import Address, Backend, Declaration, Interface, Protocol
 from lbctl.daemon.monitor import Route
+from lbctl.daemon.vips import is_announced
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
 from lbctl.network.port import Link, Network, ProbePath
 
@@ -26,8 +27,8 @@ class Claims:
     """What the duplicate-address probe found: the VIPs that another station answers for, with its MAC; and those that could
     not be asked for, because their interface is down or absent."""
 
-    owners: Mapping[IPv4Address, bytes]
-    unchecked: frozenset[IPv4Address]
+    owners: Mapping[Address, bytes]
+    unchecked: frozenset[Address]
 
 
 class Surroundings:
@@ -42,7 +43,7 @@ class Surroundings:
         """The declared interfaces as the kernel has them. `NetworkError` if one is missing or has another address."""
         links = {interface.name: await self.network.link(interface.name) for interface in declaration.interfaces}
         for interface in declaration.interfaces:
-            _check_address(interface, links[interface.name])
+            _check_addresses(interface, links[interface.name])
         return links
 
     async def present_links(self, declaration: Declaration) -> Mapping[str, Link]:
@@ -55,21 +56,23 @@ class Surroundings:
         return links
 
     async def find_duplicates(
-        self, vips: Iterable[IPv4Address], declaration: Declaration, links: Mapping[str, Link]
+        self, vips: Iterable[Address], declaration: Declaration, links: Mapping[str, Link]
     ) -> Claims:
-        """Ask the network for these VIPs (RFC 5227)."""
-        on = {
-            s.vip: links[s.interface] for s in declaration.services if s.interface in links and links[s.interface].is_up
-        }
-        asked = [vip for vip in dict.fromkeys(vips) if vip in on]
+        """Ask the network for these VIPs (RFC 5227, RFC 4862 section 5.4). Of a routed one nobody is asked."""
+        announced = {s.vip: links.get(s.interface) for s in declaration.services if is_announced(s)}
+        on = {vip: link for vip, link in announced.items() if link is not None and link.is_up}
+        wanted = [vip for vip in dict.fromkeys(vips) if vip in announced]
+        asked = [vip for vip in wanted if vip in on]
         found = await asyncio.gather(*(self.network.find_duplicate(on[vip], vip) for vip in asked))
         owners = {vip: mac for vip, mac in zip(asked, found, strict=True) if mac is not None}
-        return Claims(owners=owners, unchecked=frozenset(vips) - on.keys())
+        return Claims(owners=owners, unchecked=frozenset(wanted) - on.keys())
 
     async def manage_neighbours(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
         """Have the kernel resolve every backend and keep it fresh; let go of the others."""
-        wanted = {(links[b.interface].ifindex, b.address) for b in declaration.backends() if b.interface in links}
-        for ifindex, address in sorted(wanted):
+        wanted = dict.fromkeys(
+            (links[b.interface].ifindex, b.address) for b in declaration.backends() if b.interface in links
+        )
+        for ifindex, address in wanted:
             await self.network.manage_neighbour(ifindex, address)
         for link in links.values():
             for address in await self.network.owned_neighbours(link.ifindex):
@@ -78,10 +81,11 @@ class Surroundings:
 
     async def set_probe_paths(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
         """Policy routes by which the probes reach the VIPs on each backend."""
+        vips = {pool: frozenset(found) for pool, found in _vips_by_pool(declaration).items()}
         paths = frozenset(
             ProbePath(
                 mark=self.mark(backend.label),
-                vips=frozenset(service.vip for service in declaration.services_of(backend.pool)),
+                vips=vips[backend.pool],
                 via=backend.address,
                 ifindex=links[backend.interface].ifindex,
             )
@@ -92,13 +96,14 @@ class Surroundings:
 
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
         """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service
-        first."""
-        addresses = {interface.name: interface.address.ip for interface in declaration.interfaces}
+        first; from the director's own address of the backend's family."""
+        interfaces = {interface.name: interface for interface in declaration.interfaces}
+        vips = _vips_by_pool(declaration)
         return {
             backend.label: Route(
-                vips=_vips_of(backend.pool, declaration),
+                vips=vips[backend.pool],
                 mark=self.mark(backend.label),
-                source=addresses[backend.interface],
+                source=_own_address(interfaces[backend.interface], backend),
             )
             for backend in declaration.backends()
         }
@@ -107,21 +112,22 @@ class Surroundings:
         """Of the path to a backend: a number of its own for as long as the daemon lives."""
         return MARK_BASE | self._numbers.setdefault(label, len(self._numbers) + 1)
 
-    def announce(self, vips: Iterable[IPv4Address], link: Link) -> None:
-        """Gratuitous ARP for these VIPs, three times, in the background."""
-        task = asyncio.create_task(self._announce(tuple(vips), link))
+    def announce(self, vips: Iterable[Address], link: Link, *, times: int = ANNOUNCEMENTS) -> None:
+        """Gratuitous ARP, or unsolicited neighbour advertisements, for these VIPs, in the background."""
+        task = asyncio.create_task(self._announce(tuple(vips), link, times))
         self._announcing.add(task)
         task.add_done_callback(self._announcing.discard)
 
-    async def _announce(self, vips: tuple[IPv4Address, ...], link: Link) -> None:
-        for _ in range(ANNOUNCEMENTS):
+    async def _announce(self, vips: tuple[Address, ...], link: Link, times: int) -> None:
+        for left in range(times, 0, -1):
             try:
                 for vip in vips:
                     await self.network.announce(link, vip)
             except LbctlError as error:
                 _log.warning("%s", error)
                 return
-            await asyncio.sleep(ANNOUNCEMENT_SPACING_S)
+            if left > 1:
+                await asyncio.sleep(ANNOUNCEMENT_SPACING_S)
 
     async def close(self) -> None:
         """Cease to announce; release sockets."""
@@ -131,30 +137,55 @@ class Surroundings:
         await self.network.close()
 
 
-def _vips_of(pool: str, declaration: Declaration) -> tuple[IPv4Address, ...]:
-    services = sorted(declaration.services_of(pool), key=lambda service: service.protocol is not Protocol.TCP)
-    return tuple(dict.fromkeys(service.vip for service in services))
+def _own_address(interface: Interface, backend: Backend) -> Address | None:
+    """The director's own of the family of a backend's; there is one, for a backend is in the subnet of one."""
+    own = interface.own(backend.address)
+    return own.ip if own else None
+
+
+def _vips_by_pool(declaration: Declaration) -> Mapping[str, tuple[Address, ...]]:
+    """The VIPs that each pool answers for: those of TCP services first, and among these its own before those that it is the
+    fallback of."""
+    fallbacks = {pool.name: pool.fallback for pool in declaration.pools}
+    found: dict[str, dict[Address, None]] = {name: {} for name in fallbacks}
+    for protocol in (Protocol.TCP, Protocol.UDP):
+        services = [service for service in declaration.services if service.protocol is protocol]
+        for pool, service in (
+            *((service.pool, service) for service in services),
+            *((fallbacks[service.pool], service) for service in services),
+        ):
+            if pool is not None:
+                found[pool][service.vip] = None
+    return {pool: tuple(vips) for pool, vips in found.items()}
 
 
 def faults_of(declaration: Declaration, links: Mapping[str, Link]) -> tuple[str, ...]:
     """What is not as declared about the interfaces, a line each."""
     faults = []
     for interface in declaration.interfaces:
-        try:
-            _check_address(interface, links[interface.name])
-        except KeyError:
+        link = links.get(interface.name)
+        if link is None:
             faults.append(f"interface {interface.name} does not exist")
+            continue
+        if not link.is_up:
+            faults.append(f"interface {interface.name} is down")
+        try:
+            _check_addresses(interface, link)
         except NetworkError as error:
             faults.append(error.message)
     return tuple(faults)
 
 
-def _check_address(interface: Interface, link: Link) -> None:
-    if interface.address in link.addresses:
-        return
-    present = ", ".join(map(str, link.addresses)) or "no IPv4 address"
-    raise NetworkError(
-        f"interface {interface.name} has {present}, but the file says {interface.address}",
-        hint=f"correct interfaces.{interface.name}.address, or the interface: ip address add {interface.address} "
-        f"dev {interface.name}",
+def _check_addresses(interface: Interface, link: Link) -> None:
+    for key, declared in (("address", interface.address), ("address6", interface.address6)):
+        if declared is not None and declared not in link.addresses:
+            raise _another_address(interface.name, key, declared, link)
+
+
+def _another_address(name: str, key: str, declared: IPv4Interface | IPv6Interface, link: Link) -> NetworkError:
+    present = [str(address) for address in link.addresses if address.version == declared.version]
+    found = ", ".join(present) or f"no IPv{declared.version} address"
+    return NetworkError(
+        f"interface {name} has {found}, but the file says {declared}",
+        hint=f"correct interfaces.{name}.{key}, or the interface: ip address add {declared} dev {name}",
     )

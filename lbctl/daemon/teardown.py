@@ -1,12 +1,13 @@
-"""Taking the data plane down: links, pins, probe paths, neighbours. Nothing of lbctl stays in the kernel."""
+"""Taking the data plane down: links, pins, probe paths, neighbours, groups. Nothing of lbctl stays in the kernel."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 from lbctl.daemon.instance import only_instance
-from lbctl.dataplane.links import detach, pinned_links
+from lbctl.dataplane.links import detach
 from lbctl.network.kernel import KernelNetwork
 
 
@@ -15,16 +16,18 @@ def tear_down(pins: Path) -> int:
     if not pins.is_dir():
         return 0
     with only_instance(pins):
-        asyncio.run(_clear_network(pins))
+        asyncio.run(_clear_network())
         return detach(pins)
 
 
-async def _clear_network(pins: Path) -> None:
+async def _clear_network() -> None:
+    """What lbctl has on an interface carries its mark, also on the VLAN sub-interfaces of a device."""
     network = KernelNetwork()
     try:
-        for ifindex in {ifindex for _, ifindex, _ in pinned_links(pins)}:
+        for ifindex, _ in socket.if_nameindex():
             for address in await network.owned_neighbours(ifindex):
                 await network.release_neighbour(ifindex, address)
+            await network.listen_for(ifindex, frozenset())
         await network.set_probe_paths(frozenset())
     finally:
         await network.close()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from ipaddress import IPv6Address
 
 from lbctl.core.failover import has_one
-from lbctl.core.model import Failback, Pool
+from lbctl.core.model import Address, Failback, Pool
 from lbctl.core.standing import Standing
 from lbctl.errors import UsageError
 
@@ -48,6 +49,17 @@ def require_private(name: str, pools: Mapping[str, bool]) -> None:
         raise UsageError(f"there is no pool {name}", hint=hint)
     if not pools[name]:
         raise UsageError(f"pool {name} assigns no sources, for its storage is not private", hint=hint)
+
+
+def require_source(source: Address, pool: Pool) -> None:
+    """`UsageError` if a source's connections cannot come to a pool: its VIPs are all of one family, and no link-local ones."""
+    if isinstance(source, IPv6Address) and source.scope_id is not None:
+        raise UsageError(f"{source} is known on one link only", hint="name the client's global address, without a zone")
+    if source.version != pool.version:
+        raise UsageError(
+            f"{source} cannot be a source of pool {pool.name}, whose services have IPv{pool.version} addresses",
+            hint="name the address that the client uses towards this pool's VIPs",
+        )
 
 
 def drained(label: str, *, takers: Collection[str], before: str | None, active: str | None, sources: int) -> str:

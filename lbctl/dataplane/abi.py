@@ -58,3 +58,13 @@ class LinkInfo(ctypes.Structure):
     """The head of ``struct bpf_link_info`` with the XDP member of its union."""
 
     _fields_ = (("type", c_uint32), ("id", c_uint32), ("prog_id", c_uint32), ("pad", c_uint32), ("ifindex", c_uint32))
+
+
+class ProgInfo(ctypes.Structure):
+    """The head of ``struct bpf_prog_info``."""
+
+    _fields_ = (("type", c_uint32), ("id", c_uint32), ("tag", ctypes.c_uint8 * 8))
+
+
+RingCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+"""``ring_buffer_sample_fn``: context, record, size; returns 0 to go on."""

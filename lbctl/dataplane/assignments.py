@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from typing import Any
 
 import numpy as np
 
-from lbctl.dataplane.layout import ASSIGNMENT_KEY, INDEX
+from lbctl.dataplane.addresses import address_field, decoded
+from lbctl.dataplane.layout import ASSIGNMENT_KEY4, ASSIGNMENT_KEY6, INDEX
 from lbctl.dataplane.maps import HashMap
 from lbctl.dataplane.port import Assigned
 
+ASSIGNMENT_MAPS: Mapping[int, str] = {4: "lb_assignments4", 6: "lb_assignments6"}
+"""By the source's version."""
+_KEYS = {4: ASSIGNMENT_KEY4, 6: ASSIGNMENT_KEY6}
+
 
 class Assignments:
-    """The hash map of assignments."""
+    """``entries`` are the hash maps of `ASSIGNMENT_MAPS` by version."""
 
-    def __init__(self, entries: HashMap) -> None:
+    def __init__(self, entries: Mapping[int, HashMap]) -> None:
         self._entries = entries
 
     def read(self) -> Mapping[Assigned, int]:
         """The backend reference of each source."""
         return {
-            Assigned(pool_id=pool_id, source=IPv4Address(client)): ref
-            for keys, refs in self._entries.batches()
-            for (client, pool_id), ref in zip(keys.tolist(), refs.tolist(), strict=True)
+            Assigned(pool_id=pool_id, source=source): ref
+            for entries in self._entries.values()
+            for keys, refs in entries.batches()
+            for source, pool_id, ref in zip(decoded(keys["client"]), keys["pool"].tolist(), refs.tolist(), strict=True)
         }
 
     def change(self, changes: Mapping[Assigned, int | None]) -> None:
         """Give sources another backend (a reference), or none."""
-        keys = {key: (int(key.source), key.pool_id) for key in changes}
-        gone = [keys[key] for key, ref in changes.items() if ref is None]
-        given = {keys[key]: ref for key, ref in changes.items() if ref is not None}
-        for key in gone:
-            self._entries.remove(key)
-        if given:
-            self._entries.set_all(np.array(list(given), ASSIGNMENT_KEY), np.array(list(given.values()), INDEX))
+        for version, entries in self._entries.items():
+            ours = {_key(each): ref for each, ref in changes.items() if each.source.version == version}
+            given = {key: ref for key, ref in ours.items() if ref is not None}
+            for key in ours.keys() - given.keys():
+                entries.remove(key)
+            if given:
+                entries.set_all(np.array(list(given), _KEYS[version]), np.array(list(given.values()), INDEX))
+
+
+def _key(assigned: Assigned) -> tuple[Any, ...]:
+    return address_field(assigned.source), assigned.pool_id

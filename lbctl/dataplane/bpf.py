@@ -63,7 +63,8 @@ class TestRun:
 
 
 @cache
-def _lib() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """libbpf, opened once, with the types of what is called."""
     try:
         lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
@@ -79,11 +80,14 @@ def _lib() -> ctypes.CDLL:
     lib.bpf_obj_get_info_by_fd.argtypes = (c_int, c_void_p, POINTER(c_uint32))
     lib.bpf_link_create.argtypes = (c_int, c_int, c_int, POINTER(abi.LinkCreateOpts))
     lib.bpf_prog_test_run_opts.argtypes = (c_int, POINTER(abi.TestRunOpts))
+    lib.ring_buffer__new.argtypes = (c_int, abi.RingCallback, c_void_p, c_void_p)
+    lib.ring_buffer__new.restype = c_void_p
+    lib.ring_buffer__consume.argtypes = lib.ring_buffer__free.argtypes = (c_void_p,)
     return lib
 
 
-def _checked(result: int, what: str) -> int:
-    """libbpf 1.x returns a negative errno."""
+def checked(result: int, what: str) -> int:
+    """A result of libbpf's, which is a negative errno if ``what`` failed."""
     if result >= 0:
         return result
     code = -result
@@ -100,8 +104,8 @@ def error_number(error: KernelError) -> int:
 def create_map(name: str, *, type: int, key_size: int, value_size: int, max_entries: int, flags: int) -> int:
     """Create a map; returns its descriptor."""
     opts = abi.MapCreateOpts(map_flags=flags)
-    fd = _lib().bpf_map_create(type, name.encode()[:15], key_size, value_size, max_entries, byref(opts))
-    return _checked(fd, f"creating map {name}")
+    fd = library().bpf_map_create(type, name.encode()[:15], key_size, value_size, max_entries, byref(opts))
+    return checked(fd, f"creating map {name}")
 
 
 def load_xdp(name: str, code: bytes) -> int:
@@ -109,24 +113,24 @@ def load_xdp(name: str, code: bytes) -> int:
 
     On a refusal the verifier's last lines are in the error."""
     opts = abi.ProgLoadOpts(prog_flags=PROG_XDP_HAS_FRAGS, expected_attach_type=ATTACH_XDP)
-    result = _lib().bpf_prog_load(PROG_TYPE_XDP, name.encode(), b"GPL", code, len(code) // 8, byref(opts))
+    result = library().bpf_prog_load(PROG_TYPE_XDP, name.encode(), b"GPL", code, len(code) // 8, byref(opts))
     if result >= 0:
         return int(result)
     log = ctypes.create_string_buffer(VERIFIER_LOG_BYTES)
     opts.log_buf, opts.log_size, opts.log_level = ctypes.cast(log, c_char_p), VERIFIER_LOG_BYTES, 1
-    again = _lib().bpf_prog_load(PROG_TYPE_XDP, name.encode(), b"GPL", code, len(code) // 8, byref(opts))
+    again = library().bpf_prog_load(PROG_TYPE_XDP, name.encode(), b"GPL", code, len(code) // 8, byref(opts))
     tail = "\n".join(log.value.decode(errors="replace").splitlines()[-12:])
-    return _checked(again, f"loading program {name}\n{tail}\n")
+    return checked(again, f"loading program {name}\n{tail}\n")
 
 
 def pin(fd: int, path: Path) -> None:
     """Give an object a name on the bpffs, so that it outlives the process."""
-    _checked(_lib().bpf_obj_pin(fd, os.fsencode(path)), f"pinning {path}")
+    checked(library().bpf_obj_pin(fd, os.fsencode(path)), f"pinning {path}")
 
 
 def open_pin(path: Path) -> int:
     """Open a pinned object; returns its descriptor."""
-    return _checked(_lib().bpf_obj_get(os.fsencode(path)), f"opening pin {path}")
+    return checked(library().bpf_obj_get(os.fsencode(path)), f"opening pin {path}")
 
 
 @contextmanager
@@ -140,7 +144,7 @@ def opened_pin(path: Path) -> Iterator[int]:
 
 
 def _info(fd: int, info: ctypes.Structure, what: str) -> None:
-    _checked(_lib().bpf_obj_get_info_by_fd(fd, byref(info), byref(c_uint32(ctypes.sizeof(info)))), what)
+    checked(library().bpf_obj_get_info_by_fd(fd, byref(info), byref(c_uint32(ctypes.sizeof(info)))), what)
 
 
 def map_info(fd: int) -> MapInfo:
@@ -151,6 +155,13 @@ def map_info(fd: int) -> MapInfo:
         id=info.id, type=info.type, key_size=info.key_size, value_size=info.value_size, max_entries=info.max_entries,
         flags=info.map_flags,
     )  # fmt: skip
+
+
+def program_id(fd: int) -> int:
+    """The kernel's number of a program: no other one gets it before 2^31 more were loaded."""
+    info = abi.ProgInfo()
+    _info(fd, info, "reading a program's description")
+    return int(info.id)
 
 
 def link_info(fd: int) -> LinkInfo:
@@ -164,39 +175,39 @@ def create_xdp_link(program: int, ifindex: int, *, generic: bool) -> int:
     """Attach a program to an interface by a link; returns the link's descriptor. `KernelError` EOPNOTSUPP: the driver
     has no native XDP; EBUSY, EEXIST: another program is attached."""
     opts = abi.LinkCreateOpts(flags=XDP_FLAGS_SKB_MODE if generic else XDP_FLAGS_DRV_MODE)
-    return _checked(
-        _lib().bpf_link_create(program, ifindex, ATTACH_XDP, byref(opts)), f"attaching to interface {ifindex}"
+    return checked(
+        library().bpf_link_create(program, ifindex, ATTACH_XDP, byref(opts)), f"attaching to interface {ifindex}"
     )
 
 
 def update_link(link: int, program: int) -> None:
     """Put another program behind a link, without a gap."""
-    _checked(_lib().bpf_link_update(link, program, None), "replacing the program of a link")
+    checked(library().bpf_link_update(link, program, None), "replacing the program of a link")
 
 
 def detach_link(link: int) -> None:
     """Take the program off its interface now, not some time after the last pin is gone."""
-    _checked(_lib().bpf_link_detach(link), "detaching a link")
+    checked(library().bpf_link_detach(link), "detaching a link")
 
 
 def update(fd: int, key: NDArray[Any], value: NDArray[Any]) -> None:
     """Write one entry."""
-    _checked(_lib().bpf_map_update_elem(fd, key.ctypes.data, value.ctypes.data, 0), "writing a map entry")
+    checked(library().bpf_map_update_elem(fd, key.ctypes.data, value.ctypes.data, 0), "writing a map entry")
 
 
 def lookup(fd: int, key: NDArray[Any], value: NDArray[Any]) -> bool:
     """Read one entry into ``value``; false if there is none."""
-    result = _lib().bpf_map_lookup_elem(fd, key.ctypes.data, value.ctypes.data)
+    result = library().bpf_map_lookup_elem(fd, key.ctypes.data, value.ctypes.data)
     if result == -errno.ENOENT:
         return False
-    return _checked(result, "reading a map entry") == 0
+    return checked(result, "reading a map entry") == 0
 
 
 def delete_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
     """Delete those entries that still have these values, one after the other; returns which, shape (n,). Both arrays
     contiguous."""
     held, deleted = np.zeros(1, values.dtype), np.zeros(len(keys), np.bool_)
-    lookup_raw, delete_raw = _lib().bpf_map_lookup_elem, _lib().bpf_map_delete_elem
+    lookup_raw, delete_raw = library().bpf_map_lookup_elem, library().bpf_map_delete_elem
     expected, held_at, size = values.tobytes(), held.ctypes.data, values.itemsize
     key_at = keys.ctypes.data
     for i, at in enumerate(range(0, len(expected), size)):
@@ -210,7 +221,7 @@ def update_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any], wanted: 
     """Write ``wanted`` where entries still have ``values``, one after the other; returns which, shape (n,). All arrays
     contiguous."""
     held, written = np.zeros(1, values.dtype), np.zeros(len(keys), np.bool_)
-    lookup_raw, update_raw = _lib().bpf_map_lookup_elem, _lib().bpf_map_update_elem
+    lookup_raw, update_raw = library().bpf_map_lookup_elem, library().bpf_map_update_elem
     for i, expected in enumerate(values):
         key_at = keys.ctypes.data + i * keys.itemsize
         if lookup_raw(fd, key_at, held.ctypes.data) == 0 and held.tobytes() == expected.tobytes():
@@ -220,40 +231,40 @@ def update_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any], wanted: 
 
 def delete(fd: int, key: NDArray[Any]) -> bool:
     """Delete one entry; false if there was none."""
-    result = _lib().bpf_map_delete_elem(fd, key.ctypes.data)
+    result = library().bpf_map_delete_elem(fd, key.ctypes.data)
     if result == -errno.ENOENT:
         return False
-    return _checked(result, "deleting a map entry") == 0
+    return checked(result, "deleting a map entry") == 0
 
 
 def lookup_batch(fd: int, keys: NDArray[Any], values: NDArray[Any], *, cursor: NDArray[np.uint64], first: bool) -> int:
     """Read on from the cursor into ``keys`` and ``values``; returns how many, and -1 minus that at the end of the map."""
     count = c_uint32(len(keys))
-    result = _lib().bpf_map_lookup_batch(
+    result = library().bpf_map_lookup_batch(
         fd, None if first else cursor.ctypes.data, cursor.ctypes.data, keys.ctypes.data, values.ctypes.data,
         byref(count), None,
     )  # fmt: skip
     if result == -errno.ENOENT:
         return -1 - count.value
-    _checked(result, "reading a map")
+    checked(result, "reading a map")
     return count.value
 
 
 def update_batch(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
     """Write many entries."""
     count = c_uint32(len(keys))
-    result = _lib().bpf_map_update_batch(fd, keys.ctypes.data, values.ctypes.data, byref(count), None)
-    _checked(result, f"writing map entries ({count.value} of {len(keys)} done)")
+    result = library().bpf_map_update_batch(fd, keys.ctypes.data, values.ctypes.data, byref(count), None)
+    checked(result, f"writing map entries ({count.value} of {len(keys)} done)")
 
 
 def insert_each(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> int:
     """Write the entries whose keys are not there yet, one after the other; returns how many. Both arrays contiguous."""
-    update_raw, written = _lib().bpf_map_update_elem, 0
+    update_raw, written = library().bpf_map_update_elem, 0
     for i in range(len(keys)):
         key_at, value_at = keys.ctypes.data + i * keys.itemsize, values.ctypes.data + i * values.itemsize
         result = update_raw(fd, key_at, value_at, _NEW)
         if result != -errno.EEXIST:
-            _checked(result, "writing a map entry")
+            checked(result, "writing a map entry")
             written += 1
     return written
 
@@ -263,12 +274,12 @@ def delete_batch(fd: int, keys: NDArray[Any]) -> None:
     at = 0
     while at < len(keys):
         count = c_uint32(len(keys) - at)
-        result = _lib().bpf_map_delete_batch(fd, keys[at:].ctypes.data, byref(count), None)
+        result = library().bpf_map_delete_batch(fd, keys[at:].ctypes.data, byref(count), None)
         at += count.value
         if result == -errno.ENOENT:
             at += 1  # the kernel stops at the one that is gone: go on behind it
             continue
-        _checked(result, "deleting map entries")
+        checked(result, "deleting map entries")
 
 
 def test_run(program: int, packet: bytes, *, repeat: int = 1, ifindex: int = 0, size_out: int = 4096) -> TestRun:
@@ -284,5 +295,5 @@ def test_run(program: int, packet: bytes, *, repeat: int = 1, ifindex: int = 0, 
     context = (c_uint32 * 6)(0, len(packet), 0, ifindex, 0, 0)  # struct xdp_md
     if ifindex:
         opts.ctx_in, opts.ctx_size_in = ctypes.addressof(context), ctypes.sizeof(context)
-    _checked(_lib().bpf_prog_test_run_opts(program, byref(opts)), "test-running a program")
+    checked(library().bpf_prog_test_run_opts(program, byref(opts)), "test-running a program")
     return TestRun(verdict=opts.retval, data=out.raw[: opts.data_size_out], duration_ns=opts.duration)

@@ -1,6 +1,7 @@
 """The build child: compiles the data plane with bcc and prints the result as one line of JSON.
 
-Run as ``/usr/bin/python3 -I build.py SHIM_DIR SOURCE`` under the distribution's Python, which has bcc. It
+Run as ``/usr/bin/python3 -I build.py SHIM_DIR SOURCE [OPTION...]`` under the distribution's Python, which has bcc; the options
+are the compiler's, such as ``-DLB_IPV6=0``. It
 needs nothing else beyond the standard library, and it exits: bcc leaves 50-200 MB of LLVM in a process, which the daemon
 must not carry. It loads and pins nothing. What it prints is an object file in all but name::
 
@@ -26,6 +27,8 @@ QUOTED_INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"')
 LOAD_IMM64 = 0x18
 PSEUDO_MAP_FD = 1
 INSTRUCTION_BYTES = 8
+RING_BUFFER = 27
+"""``BPF_MAP_TYPE_RINGBUF``: it has no keys, whatever bcc declares."""
 
 
 def flatten(path: str, seen: set[str]) -> list[str]:
@@ -47,7 +50,7 @@ def flatten(path: str, seen: set[str]) -> list[str]:
     return lines
 
 
-def compile_source(shim: str, source: str) -> Any:
+def compile_source(shim: str, source: str, options: list[str]) -> Any:
     """The bcc module of a source file. The kernel shim stands in for a kernel tree, which an XDP program does not need."""
     os.environ["BCC_KERNEL_SOURCE"] = shim
     from bcc import BPF  # reads the environment on import
@@ -56,7 +59,7 @@ def compile_source(shim: str, source: str) -> Any:
     triple = f"/usr/include/{platform.machine()}-linux-gnu"
     # headers are also summed as 16-bit words, hence no strict aliasing
     strict = ["-Wall", "-Werror", "-Wno-unused-function", "-fno-strict-aliasing"]
-    flags = ["-isystem", "/usr/include", "-isystem", triple, *strict]
+    flags = ["-isystem", "/usr/include", "-isystem", triple, *strict, *options]
     return BPF(text=text, cflags=flags)
 
 
@@ -73,10 +76,11 @@ def describe_maps(module: Any, lib: Any) -> tuple[dict[str, Any], dict[int, str]
     for index in range(lib.bpf_num_tables(module.module)):
         name = lib.bpf_table_name(module.module, index).decode()
         table = module.get_table(name)
+        kind = lib.bpf_table_type_id(module.module, index)
         maps[name] = {
-            "type": lib.bpf_table_type_id(module.module, index),
+            "type": kind,
             "flags": lib.bpf_table_flags_id(module.module, index),
-            "key_size": ctypes.sizeof(table.Key),
+            "key_size": 0 if kind == RING_BUFFER else ctypes.sizeof(table.Key),
             "value_size": lib.bpf_table_leaf_size_id(module.module, index),
             "key": fields_of(table.Key),
             "value": fields_of(value_struct(table)),
@@ -106,7 +110,7 @@ def describe_program(module: Any, lib: Any, name: str, descriptors: dict[int, st
 def main() -> None:
     """Compile and print."""
     try:
-        module = compile_source(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]))
+        module = compile_source(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3:])
     except Exception as error:  # bcc raises nothing more precise; the compiler has already said where
         sys.exit(str(error))
     from bcc import lib

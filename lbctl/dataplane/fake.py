@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
 from typing import TypeVar
 
 import numpy as np
 
-from lbctl.core.model import AttachMode
+from lbctl.core.features import Features
+from lbctl.core.model import Address, AttachMode
 from lbctl.core.model import Protocol as Transport
 from lbctl.core.plan import (
     SetBackend,
@@ -18,18 +18,31 @@ from lbctl.core.plan import (
     SetPool,
     SetService,
     SetSlots,
+    SetSources,
     SetVip,
     SetWrongPorts,
     Step,
 )
-from lbctl.core.tables import BackendRow, InterfaceRow, Members, PoolRow, ServiceKey, ServiceRow, Tables
+from lbctl.core.tables import (
+    BackendRow,
+    InterfaceRow,
+    Lan,
+    Members,
+    PoolRow,
+    ServiceKey,
+    ServiceRow,
+    Sources,
+    Tables,
+)
 from lbctl.dataplane.layout import SLOTS
 from lbctl.dataplane.port import (
     Assigned,
     AttachedMode,
     Attachment,
+    Claim,
     Connected,
     Counters,
+    Event,
     FlowEntry,
     IdleLimits,
     Sweep,
@@ -46,9 +59,10 @@ class FakeDataplane:
     """Tables in dictionaries, one flat slot array, flows that a test puts there. ``fail_after`` steps writing fails."""
 
     def __init__(self) -> None:
-        self.interfaces: dict[int, InterfaceRow] = {}
-        self.vips: dict[IPv4Address, int] = {}
+        self.interfaces: dict[Lan, InterfaceRow] = {}
+        self.vips: dict[Address, Lan] = {}
         self.services: dict[ServiceKey, ServiceRow] = {}
+        self.sources: dict[int, Sources] = {}
         self.pools: dict[int, PoolRow] = {}
         self.backends: dict[int, BackendRow] = {}
         self.freed: dict[int, int] = {}
@@ -58,6 +72,11 @@ class FakeDataplane:
         self.live_flows: list[FlowEntry] = []
         self.connected: dict[int, Connected] = {}
         self.assigned: dict[Assigned, int] = {}
+        self.claimed: dict[Address, Claim] = {}
+        self.watched: frozenset[str] = frozenset()
+        self.told: list[Event] = []
+        self.features = Features()
+        self.specialised: list[Features] = []
         self.attachments: dict[int, Attachment] = {}
         self.sealed = 0
         self.written: list[Step] = []
@@ -69,6 +88,7 @@ class FakeDataplane:
             interfaces=dict(self.interfaces),
             vips=dict(self.vips),
             services=dict(self.services),
+            sources=dict(self.sources),
             pools=dict(self.pools),
             backends=dict(self.backends),
             slots={i: self.slots[pool.base : pool.base + pool.size].copy() for i, pool in self.pools.items()},
@@ -84,11 +104,15 @@ class FakeDataplane:
         self.written.append(step)
         match step:
             case SetInterface():
-                _set(self.interfaces, step.ifindex, step.after)
+                _set(self.interfaces, step.lan, step.after)
             case SetVip():
                 _set(self.vips, step.vip, step.after)
+                if step.after is None:
+                    self.claimed.pop(step.vip, None)
             case SetService():
                 _set(self.services, step.key, step.after)
+            case SetSources():
+                _set(self.sources, step.number, step.after)
             case SetPool():
                 _set(self.pools, step.pool_id, step.after)
                 if step.after is None:
@@ -129,7 +153,7 @@ class FakeDataplane:
         kept = [flow for flow in self.live_flows if flow.idle_s <= limits.default_s]
         expired, self.live_flows = len(self.live_flows) - len(kept), kept
         flows: dict[int, int] = {}
-        vips: dict[IPv4Address, int] = {}
+        vips: dict[Address, int] = {}
         for flow in kept:
             flows[flow.backend] = flows.get(flow.backend, 0) + 1
             vips[flow.vip] = vips.get(flow.vip, 0) + 1
@@ -169,6 +193,26 @@ class FakeDataplane:
         """Remember them."""
         for key, ref in changes.items():
             _set(self.assigned, key, ref)
+
+    def claims(self) -> Mapping[Address, Claim]:
+        """What the test put there. A VIP that goes takes its claims with it."""
+        return dict(self.claimed)
+
+    def watch(self, *, flows: bool, drops: bool) -> None:
+        """Remember what is watched; what was told is forgotten."""
+        self.watched = frozenset(name for name, wanted in (("flows", flows), ("drops", drops)) if wanted)
+        self.told.clear()
+
+    def events(self) -> Sequence[Event]:
+        """What the test put there since the last call."""
+        told, self.told = self.told, []
+        return told
+
+    def specialise(self, features: Features) -> None:
+        """Remember the features, if they are others."""
+        if features != self.features:
+            self.features = features
+            self.specialised.append(features)
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Remember the interface."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from lbctl.dataplane.maps import HashMap
 
 
 class Globals:
-    """One writer at a time: a change reads the row and writes it whole."""
+    """A change reads the row and writes it whole, one after the other."""
 
     def __init__(self, entries: HashMap) -> None:
         self._entries = entries
+        self._lock = Lock()
 
     def read(self) -> np.void:
         """The row; its fields as in ``struct globals``."""
@@ -24,7 +26,8 @@ class Globals:
 
     def change(self, **fields: int) -> None:
         """Give these fields other values."""
-        row: Any = self.read()
-        for name, value in fields.items():
-            row[name] = value
-        self._entries.set(0, row.item())
+        with self._lock:
+            row: Any = self.read()
+            for name, value in fields.items():
+                row[name] = value
+            self._entries.set(0, row.item())

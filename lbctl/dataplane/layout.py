@@ -6,17 +6,28 @@ little-endian, as on every machine that lbctl runs on (`sys.byteorder` is checke
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from lbctl.dataplane.mapspec import (
+    MMAPABLE,
+    MapSpec,
+    MapType,
+    array,
+    fields_of,
+    hash_table,
+    per_cpu,
+    struct,
+    trie,
+)
 from lbctl.errors import LayoutError
 
 INTERFACES = 256
+INTERFACE_PROBES = 4
 HALF_OPENS = 65_536
 FRAGMENTS = 16_384
 FILTER_WORDS = 1_024
@@ -29,12 +40,24 @@ POOLS = 1_024
 MEMBERS = 256
 """Rows of ``lb_members`` for each pool: so many of its backends are asked for room when a slot's owner has none."""
 ASSIGNMENTS = 65_536
-PURPOSES = 2
+PURPOSES = 3
 """Rows of ``lb_budgets`` for each service id, by ``enum lb_purpose``; service 0 is the director itself."""
 BACKENDS = 16_384
 SLOTS = 2_097_152
 FLOWS_TCP4 = 131_072
 FLOWS_UDP4 = 65_536
+FLOWS_TCP6 = 131_072
+FLOWS_UDP6 = 65_536
+SOURCES = 65_536
+"""Prefixes of all lists together, for each family."""
+HANDSHAKE_BUCKETS = 24
+HANDSHAKE_SAMPLE = 8
+HANDSHAKE_UNIT_S = 1.024e-6
+EVENT_HEADERS = 128
+PROGRAMS = ("lb_ingress6", "lb_discover6")
+"""Rows of ``lb_programs``, by ``enum lb_program``."""
+EVENT_BYTES = 1 << 18
+"""Of the ring buffer."""
 
 
 class FlowState(IntEnum):
@@ -50,59 +73,57 @@ class Reason(IntEnum):
 
     NOT_VIP = 0
     OTHER_MAC = 1
-    ESTABLISHED = 2
-    FIRST_ACK = 3
-    SYN = 4
-    REUSED_PORT = 5
-    PICKED_UP = 6
-    UNTRACKED = 7
-    OVER_BUDGET = 8
-    UDP_ESTABLISHED = 9
-    UDP_NEW = 10
-    FRAGMENT = 11
-    ICMP_ERROR = 12
-    ARP_REPLY = 13
-    PING_REPLY = 14
-    WRONG_PORT = 15
-    RESET = 16
-    TURNED_AWAY = 17
-    NO_SERVICE = 18
-    EMPTY = 19
-    NO_BACKEND = 20
-    DEAD = 21
-    UNRESOLVED = 22
-    LOOP_OWN = 23
-    LOOP_BACKEND = 24
-    LOST_FRAGMENT = 25
-    MALFORMED = 26
-    ICMP_UNKNOWN = 27
-
-
-class MapType(IntEnum):
-    """``enum bpf_map_type``, as far as it is used."""
-
-    HASH = 1
-    ARRAY = 2
-    PERCPU_ARRAY = 6
-
-
-MMAPABLE = 1 << 10
-"""``BPF_F_MMAPABLE``."""
-
-
-def struct(*fields: tuple[str, str] | tuple[str, str, int]) -> np.dtype[Any]:
-    """A dtype without implicit padding: in types.h all padding is explicit."""
-    return np.dtype(list(fields))
+    OTHER_LAN = 2
+    VIP_CLAIMED = 3
+    ESTABLISHED = 4
+    FIRST_ACK = 5
+    SYN = 6
+    REUSED_PORT = 7
+    PICKED_UP = 8
+    UNTRACKED = 9
+    OVER_BUDGET = 10
+    UDP_ESTABLISHED = 11
+    UDP_NEW = 12
+    FRAGMENT = 13
+    ICMP_ERROR = 14
+    ARP_REPLY = 15
+    NEIGHBOUR_REPLY = 16
+    PING_REPLY = 17
+    WRONG_PORT = 18
+    RESET = 19
+    TURNED_AWAY = 20
+    NO_SERVICE = 21
+    EMPTY = 22
+    NO_BACKEND = 23
+    DEAD = 24
+    DENIED = 25
+    UNRESOLVED = 26
+    LOOP_OWN = 27
+    LOOP_BACKEND = 28
+    LOST_FRAGMENT = 29
+    MALFORMED = 30
+    ICMP_UNKNOWN = 31
 
 
 INDEX = np.dtype("<u4")
 WORD = np.dtype("<u8")
-GLOBALS = struct(("seed", "<u8"), ("generation", "<u8"), ("hz", "<u4"), ("drops_wrong_ports", "<u4"))
+ADDRESS6 = struct(("words", ">u4", 4))
+GLOBALS = struct(
+    ("seed", "<u8"),
+    ("generation", "<u8"),
+    ("hz", "<u4"),
+    ("drops_wrong_ports", "<u4"),
+    ("watched", "<u4"),
+    ("pad", "<u4"),
+)
 BUDGET = struct(("tokens", "<u4"), ("refilled", "<u4"))
-INTERFACE = struct(("mac", "<u8"), ("ifindex", "<u4"), ("address", ">u4"))
-VIP_KEY = np.dtype(">u4")
-VIP = struct(("ifindex", "<u4"))
-SERVICE = struct(("key", "<u8"), ("id", "<u2"), ("pool", "<u2"), ("pad", "<u4"))
+INTERFACE = struct(("lan", "<u8"), ("mac", "<u8"), ("address4", ">u4"), ("pad", "<u4"), ("address6", ">u4", 4))
+VIP_KEY4 = np.dtype(">u4")
+VIP = struct(("lan", "<u8"), ("claimant", "<u8"), ("claims", "<u8"), ("number", "<u4"), ("pad", "<u4"))
+SERVICE = struct(("key", "<u8"), ("id", "<u2"), ("pool", "<u2"), ("sources", "<u2"), ("pad", "<u2"))
+SOURCE_KEY4 = struct(("prefix", "<u4"), ("list", ">u4"), ("address", ">u4"))
+SOURCE_KEY6 = struct(("prefix", "<u4"), ("list", ">u4"), ("address", ">u4", 4))
+SOURCE = struct(("pool", "<u4"))
 POOL = struct(
     ("table", "<u8"),
     ("identity", "<u8"),
@@ -112,7 +133,13 @@ POOL = struct(
     ("pad", "<u2"),
 )
 BACKEND = struct(
-    ("link", "<u8"), ("address", ">u4"), ("state", "u1"), ("is_limited", "u1"), ("pad", "u1", 2), ("identity", "<u8")
+    ("link", "<u8"),
+    ("lan", "<u8"),
+    ("identity", "<u8"),
+    ("address", ">u4", 4),
+    ("state", "u1"),
+    ("is_limited", "u1"),
+    ("pad", "u1", 6),
 )
 CONNECTIONS = struct(
     ("opened", "<u8"),
@@ -123,105 +150,107 @@ CONNECTIONS = struct(
     ("is_full", "<u4"),
 )
 CANDIDATE = struct(("ref", "<u4"), ("room", "<u4"))
-ASSIGNMENT_KEY = struct(("client", ">u4"), ("pool", "<u4"))
-FLOW_KEY4 = struct(("client", ">u4"), ("vip", ">u4"), ("client_port", ">u2"), ("vip_port", ">u2"), ("pad", "<u4"))
+ASSIGNMENT_KEY4 = struct(("client", ">u4"), ("pool", "<u4"))
+ASSIGNMENT_KEY6 = struct(("client", ">u4", 4), ("pool", "<u4"))
+FLOW_KEY4 = struct(("client", ">u4"), ("vip", ">u4"), ("client_port", ">u2"), ("vip_port", ">u2"))
+FLOW_KEY6 = struct(("client", ">u4", 4), ("vip", ">u4", 4), ("client_port", ">u2"), ("vip_port", ">u2"), ("pad", "<u4"))
 FLOW = struct(
     ("backend", "<u4"),
     ("last_seen", "<u4"),
     ("service", "<u2"),
     ("state", "u1"),
     ("is_unproven", "u1"),
-    ("acked", ">u4"),
+    ("acked", "<u4"),
     ("next", "<u4"),
-    ("spare", "<u4"),
+    ("acked_wraps", "<u2"),
+    ("next_wraps", "<u2"),
+    ("first_acked", "<u4"),
+    ("first_next", "<u4"),
 )
 COUNTER = struct(("packets", "<u8"), ("bytes", "<u8"))
-SERVICE_STATS = struct(("packets", "<u8"), ("bytes", "<u8"), ("connections", "<u8"))
-BACKEND_STATS = struct(("packets", "<u8"), ("bytes", "<u8"), ("connections", "<u8"), ("returned", "<u8"))
+_TRAFFIC = tuple((name, "<u8") for name in ("packets", "bytes", "connections", "returned", "sent"))
+SERVICE_STATS = struct(*_TRAFFIC, ("denied", "<u8"))
+BACKEND_STATS = struct(*_TRAFFIC, *((name, "<u8") for name in ("looped", "begun", "repeated", "completed")))
+HANDSHAKE_TIMES = struct(("buckets", "<u8", HANDSHAKE_BUCKETS))
+EVENT = struct(
+    ("time", "<u8"),
+    ("lan", "<u8"),
+    ("backend", "<u4"),
+    ("reason", "<u2"),
+    ("service", "<u2"),
+    ("bytes", "<u4"),
+    ("captured", "<u4"),
+    ("headers", "u1", EVENT_HEADERS),
+)
+CHAIN = struct(
+    ("length", "<u4"),
+    ("identification", "<u4"),
+    ("protocol", "u1"),
+    ("is_first_fragment", "u1"),
+    ("is_later_fragment", "u1"),
+    ("pad", "u1", 5),
+)
+NOTHING = np.dtype("V0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapSpec:
-    """One map: what ``ebpf/maps.h`` declares, and the number of entries it is created with.
-
-    ``refers_to`` are the maps whose rows its entries name by number: with other rows, they would mean something else."""
-
-    type: MapType
-    key: np.dtype[Any]
-    value: np.dtype[Any]
-    max_entries: int
-    flags: int = 0
-    refers_to: tuple[MapSpec, ...] = ()
-
-    @property
-    def layout_id(self) -> str:
-        """Eight hex digits of everything that must agree before a pinned map may be used again."""
-        text = repr((int(self.type), self.flags, self.max_entries, fields_of(self.key), fields_of(self.value)))
-        text += f" {self.key.itemsize} {self.value.itemsize}" + "".join(f" {m.layout_id}" for m in self.refers_to)
-        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-
-
-_Specs = tuple[MapSpec, ...]
-
-
-def _array(value: np.dtype[Any], max_entries: int, *, flags: int = 0, refers_to: _Specs = ()) -> MapSpec:
-    return MapSpec(
-        type=MapType.ARRAY, key=INDEX, value=value, max_entries=max_entries, flags=flags, refers_to=refers_to
-    )
-
-
-def _per_cpu(value: np.dtype[Any], max_entries: int, *, refers_to: _Specs = ()) -> MapSpec:
-    return MapSpec(type=MapType.PERCPU_ARRAY, key=INDEX, value=value, max_entries=max_entries, refers_to=refers_to)
-
-
-def _hash(key: np.dtype[Any], value: np.dtype[Any], max_entries: int, *, refers_to: _Specs = ()) -> MapSpec:
-    return MapSpec(type=MapType.HASH, key=key, value=value, max_entries=max_entries, refers_to=refers_to)
-
-
-_BACKENDS = _array(BACKEND, BACKENDS, flags=MMAPABLE)
-_POOLS = _array(POOL, POOLS, flags=MMAPABLE)
-_SERVICES = _array(SERVICE, SERVICE_ROWS, flags=MMAPABLE, refers_to=(_POOLS,))
+_INTERFACES = array(INTERFACE, INTERFACES)
+_BACKENDS = array(BACKEND, BACKENDS, flags=MMAPABLE)
+_POOLS = array(POOL, POOLS, flags=MMAPABLE)
+_SERVICES = array(SERVICE, SERVICE_ROWS, flags=MMAPABLE, refers_to=(_POOLS,))
 _FLOW_KIN = (_BACKENDS, _SERVICES)
 
 MAPS: Mapping[str, MapSpec] = {
-    "lb_globals": _array(GLOBALS, 1),
-    "lb_interfaces": _array(INTERFACE, INTERFACES),
-    "lb_vip_filter": _array(WORD, FILTER_WORDS, flags=MMAPABLE),
-    "lb_vips": _hash(VIP_KEY, VIP, VIPS),
+    "lb_globals": array(GLOBALS, 1),
+    "lb_interfaces": _INTERFACES,
+    "lb_devices": MapSpec(
+        type=MapType.DEVMAP, key=INDEX, value=INDEX, max_entries=INTERFACES, refers_to=(_INTERFACES,)
+    ),
+    "lb_vip_filter": array(WORD, FILTER_WORDS, flags=MMAPABLE),
+    "lb_vips4": hash_table(VIP_KEY4, VIP, VIPS),
+    "lb_vips6": hash_table(ADDRESS6, VIP, VIPS),
     "lb_services": _SERVICES,
     "lb_pools": _POOLS,
-    "lb_slots": _array(INDEX, SLOTS, flags=MMAPABLE, refers_to=(_POOLS, _BACKENDS)),
+    "lb_slots": array(INDEX, SLOTS, flags=MMAPABLE, refers_to=(_POOLS, _BACKENDS)),
     "lb_backends": _BACKENDS,
-    "lb_members": _array(INDEX, POOLS * MEMBERS, flags=MMAPABLE, refers_to=(_POOLS, _BACKENDS)),
-    "lb_connections": _array(CONNECTIONS, BACKENDS, flags=MMAPABLE, refers_to=(_BACKENDS,)),
-    "lb_assignments": _hash(ASSIGNMENT_KEY, INDEX, ASSIGNMENTS, refers_to=(_POOLS, _BACKENDS)),
-    "lb_candidates": _per_cpu(CANDIDATE, 1),
-    "lb_half_opens": _array(WORD, HALF_OPENS, refers_to=(_BACKENDS,)),
-    "lb_fragments": _array(WORD, FRAGMENTS, refers_to=(_BACKENDS,)),
-    "lb_budgets": _per_cpu(BUDGET, SERVICES * PURPOSES),
-    "lb_flows_tcp4": _hash(FLOW_KEY4, FLOW, FLOWS_TCP4, refers_to=_FLOW_KIN),
-    "lb_flows_udp4": _hash(FLOW_KEY4, FLOW, FLOWS_UDP4, refers_to=_FLOW_KIN),
-    "lb_reasons": _per_cpu(COUNTER, len(Reason)),
-    "lb_service_stats": _per_cpu(SERVICE_STATS, SERVICES, refers_to=(_SERVICES,)),
-    "lb_backend_stats": _per_cpu(BACKEND_STATS, BACKENDS, refers_to=(_BACKENDS,)),
+    "lb_members": array(INDEX, POOLS * MEMBERS, flags=MMAPABLE, refers_to=(_POOLS, _BACKENDS)),
+    "lb_connections": array(CONNECTIONS, BACKENDS, flags=MMAPABLE, refers_to=(_BACKENDS,)),
+    "lb_assignments4": hash_table(ASSIGNMENT_KEY4, INDEX, ASSIGNMENTS, refers_to=(_POOLS, _BACKENDS)),
+    "lb_assignments6": hash_table(ASSIGNMENT_KEY6, INDEX, ASSIGNMENTS, refers_to=(_POOLS, _BACKENDS)),
+    "lb_sources4": trie(SOURCE_KEY4, SOURCE, SOURCES, refers_to=(_SERVICES,)),
+    "lb_sources6": trie(SOURCE_KEY6, SOURCE, SOURCES, refers_to=(_SERVICES,)),
+    "lb_candidates": per_cpu(CANDIDATE, 1),
+    "lb_half_opens": array(WORD, HALF_OPENS, refers_to=(_BACKENDS,)),
+    "lb_handshake_starts": array(INDEX, HALF_OPENS),
+    "lb_handshake_times": array(HANDSHAKE_TIMES, BACKENDS, flags=MMAPABLE, refers_to=(_BACKENDS,)),
+    "lb_fragments": array(WORD, FRAGMENTS, refers_to=(_BACKENDS,)),
+    "lb_budgets": per_cpu(BUDGET, SERVICES * PURPOSES),
+    "lb_flows_tcp4": hash_table(FLOW_KEY4, FLOW, FLOWS_TCP4, refers_to=_FLOW_KIN),
+    "lb_flows_udp4": hash_table(FLOW_KEY4, FLOW, FLOWS_UDP4, refers_to=_FLOW_KIN),
+    "lb_flows_tcp6": hash_table(FLOW_KEY6, FLOW, FLOWS_TCP6, refers_to=_FLOW_KIN),
+    "lb_flows_udp6": hash_table(FLOW_KEY6, FLOW, FLOWS_UDP6, refers_to=_FLOW_KIN),
+    "lb_reasons": per_cpu(COUNTER, len(Reason)),
+    "lb_service_stats": per_cpu(SERVICE_STATS, SERVICES, refers_to=(_SERVICES,)),
+    "lb_backend_stats": per_cpu(BACKEND_STATS, BACKENDS, refers_to=(_BACKENDS,)),
+    "lb_events": MapSpec(type=MapType.RINGBUF, key=NOTHING, value=NOTHING, max_entries=EVENT_BYTES),
+    "lb_event_drafts": per_cpu(EVENT, 1),
+    "lb_chains": per_cpu(CHAIN, 1),
+    "lb_programs": MapSpec(type=MapType.PROG_ARRAY, key=INDEX, value=INDEX, max_entries=len(PROGRAMS)),
 }
 
 
-FLOW_MAPS = ("lb_flows_tcp4", "lb_flows_udp4")
+FLOW_MAPS = ("lb_flows_tcp4", "lb_flows_udp4", "lb_flows_tcp6", "lb_flows_udp6")
 """The maps whose size the file sets."""
 
 
-def sized(*, tcp_flows: int = FLOWS_TCP4, udp_flows: int = FLOWS_UDP4) -> Mapping[str, MapSpec]:
-    """All maps, with flow tables of these sizes."""
-    sizes = {"lb_flows_tcp4": tcp_flows, "lb_flows_udp4": udp_flows}
+def sized(*, tcp_flows: int = FLOWS_TCP4, udp_flows: int = FLOWS_UDP4, has_ipv6: bool = True) -> Mapping[str, MapSpec]:
+    """All maps, with flow tables of these sizes; those of IPv6 have one row if nobody needs them."""
+    sizes = {
+        "lb_flows_tcp4": tcp_flows,
+        "lb_flows_udp4": udp_flows,
+        "lb_flows_tcp6": tcp_flows if has_ipv6 else 1,
+        "lb_flows_udp6": udp_flows if has_ipv6 else 1,
+    }
     return {**MAPS, **{name: replace(MAPS[name], max_entries=sizes[name]) for name in FLOW_MAPS}}
-
-
-def fields_of(dtype: np.dtype[Any]) -> list[list[Any]]:
-    """``[[name, offset, size], …]`` in bytes; empty for a scalar. The build child speaks the same form."""
-    if dtype.fields is None:
-        return []
-    return [[name, offset, field.itemsize] for name, (field, offset, *_) in dtype.fields.items()]
 
 
 def verify(compiled: Mapping[str, Mapping[str, Any]]) -> None:

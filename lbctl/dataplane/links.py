@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lbctl.core.model import AttachMode
 from lbctl.dataplane import bpf, loader
+from lbctl.dataplane.loader import Loaded
 from lbctl.dataplane.port import AttachedMode, Attachment
 from lbctl.errors import KernelError, LbctlError, SystemRequirementError
 
@@ -22,13 +23,18 @@ _INHERITED = "so left by an earlier start; `lbctl detach` before the next start 
 class Links:
     """The pinned links of one pin directory, named ``link@<ifindex>@<mode>``."""
 
-    def __init__(self, pins: Path, program: int) -> None:
+    def __init__(self, pins: Path, loaded: Loaded) -> None:
         self._pins = pins
-        self._program = program
+        self._loaded = loaded
+
+    @property
+    def _program(self) -> int:
+        return self._loaded.programs[loader.INGRESS]
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Put the program on an interface: behind its pinned link if there is one in a mode that is wanted. If another
         mode is wanted but cannot be had, the link stays as it was, and the error is raised."""
+        loader.pin_programs(self._loaded, self._pins)
         attached = next(self._of(ifindex), None)
         if attached is None:
             attachment = self._create(ifindex, mode)
@@ -36,8 +42,28 @@ class Links:
             attachment = self._update(ifindex, attached, mode)
         else:
             attachment = self._replace(ifindex, attached, mode)
-        loader.pin_program(self._program, self._pins)
+        loader.pin_ingress(self._loaded, self._pins)
         return attachment
+
+    def replace(self, loaded: Loaded) -> None:
+        """Put another program behind every link; behind all of them, or none."""
+        tidy_links(self._pins)
+        if not any(pinned_links(self._pins)):
+            self._loaded = loaded
+            return
+        loader.pin_programs(loaded, self._pins)
+        try:
+            self._put_behind_all(loaded)
+        except KernelError:
+            self._put_behind_all(self._loaded)
+            raise
+        self._loaded = loaded
+        loader.pin_ingress(loaded, self._pins)
+
+    def _put_behind_all(self, loaded: Loaded) -> None:
+        for path, _, _ in pinned_links(self._pins):
+            with bpf.opened_pin(path) as link:
+                bpf.update_link(link, loaded.programs[loader.INGRESS])
 
     def _update(self, ifindex: int, attached: AttachedMode, mode: AttachMode) -> Attachment:
         with bpf.opened_pin(self._path(ifindex, attached)) as link:

@@ -2,6 +2,10 @@
 
 The pin directory holds ``<map>@<layout id>`` for every map, ``lb_ingress`` (the program behind the links) and
 ``link@<ifindex>@<mode>``. They outlive the process: forwarding needs no daemon. (A bpffs refuses names with a dot.)
+
+``lb_programs`` holds programs and not data: every ``lb_ingress`` that is loaded has one of its own, which leads to those
+that were loaded with it. It is pinned as ``lb_programs@<layout id>@<id of that lb_ingress>`` while that one is at work, for
+the kernel empties such a map as soon as no descriptor and no pin of it is left, even if programs still use it.
 """
 
 from __future__ import annotations
@@ -13,24 +17,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from lbctl.core.features import Features
 from lbctl.dataplane import bpf
-from lbctl.dataplane.layout import MAPS, MapSpec
+from lbctl.dataplane.layout import INDEX, MAPS, PROGRAMS
+from lbctl.dataplane.mapspec import MapSpec
 from lbctl.dataplane.objectfile import ObjectFile
 from lbctl.errors import LayoutError, SystemRequirementError
 
 INGRESS = "lb_ingress"
 CLOCK = "lb_clock"
+TAILS = "lb_programs"
 LINK_PREFIX = "link@"
 _BPFFS_MAGIC = 0xCAFE4A11
+_RDONLY_PROG = 1 << 7
+"""``BPF_F_RDONLY_PROG``, which the kernel itself gives to a map of devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Descriptors of all maps and programs; ``adopted`` names the maps that were found pinned."""
+    """Descriptors of all maps and programs, and what was compiled into these; ``adopted`` names the maps that were found
+    pinned."""
 
     specs: Mapping[str, MapSpec]
     maps: Mapping[str, int]
     programs: Mapping[str, int]
+    features: Features
     adopted: frozenset[str]
 
 
@@ -69,13 +82,23 @@ def filesystem_magic(path: Path) -> int:
 
 def load(source: ObjectFile, pins: Path, specs: Mapping[str, MapSpec] = MAPS) -> Loaded:
     """Open or create every map, load every program. Nothing is attached, and the running program is not touched."""
-    maps, adopted = {}, set()
-    for name, spec in specs.items():
-        maps[name], was_pinned = open_map(name, spec, pins)
-        if was_pinned:
-            adopted.add(name)
+    opened = {name: open_map(name, spec, pins) for name, spec in specs.items() if name != TAILS}
+    maps = {name: descriptor for name, (descriptor, _) in opened.items()}
+    return load_programs(
+        source, specs, maps, adopted=frozenset(name for name, (_, was_pinned) in opened.items() if was_pinned)
+    )
+
+
+def load_programs(
+    source: ObjectFile, specs: Mapping[str, MapSpec], maps: Mapping[str, int], *, adopted: frozenset[str] = frozenset()
+) -> Loaded:
+    """Load every program on these maps, with an ``lb_programs`` of their own that leads to those for IPv6, if there are any."""
+    maps = {**maps, TAILS: create_map(TAILS, specs[TAILS])}
     programs = {name: bpf.load_xdp(name, program.linked(maps)) for name, program in source.programs.items()}
-    return Loaded(specs=specs, maps=maps, programs=programs, adopted=frozenset(adopted))
+    for row, name in enumerate(PROGRAMS):
+        if name in programs:
+            bpf.update(maps[TAILS], np.array([row], INDEX), np.array([programs[name]], INDEX))
+    return Loaded(specs=specs, maps=maps, programs=programs, features=source.features, adopted=adopted)
 
 
 def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
@@ -85,7 +108,14 @@ def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
         descriptor = bpf.open_pin(path)
         _check(descriptor, spec, path)
         return descriptor, True
-    descriptor = bpf.create_map(
+    descriptor = create_map(name, spec)
+    bpf.pin(descriptor, path)
+    return descriptor, False
+
+
+def create_map(name: str, spec: MapSpec) -> int:
+    """An empty map's descriptor."""
+    return bpf.create_map(
         name,
         type=spec.type,
         key_size=spec.key.itemsize,
@@ -93,8 +123,6 @@ def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
         max_entries=spec.max_entries,
         flags=spec.flags,
     )
-    bpf.pin(descriptor, path)
-    return descriptor, False
 
 
 def pin_path(name: str, spec: MapSpec, pins: Path) -> Path:
@@ -105,26 +133,47 @@ def pin_path(name: str, spec: MapSpec, pins: Path) -> Path:
 def _check(descriptor: int, spec: MapSpec, path: Path) -> None:
     """A pin's name promises a layout; the kernel knows."""
     info = bpf.map_info(descriptor)
-    found = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
+    found = (info.type, info.key_size, info.value_size, info.max_entries, info.flags & ~_RDONLY_PROG)
     if found != (spec.type, spec.key.itemsize, spec.value.itemsize, spec.max_entries, spec.flags):
         raise LayoutError(
             f"{path} is not the map its name says", hint="remove it, or run `lbctl detach`, and start again"
         )
 
 
-def pin_program(descriptor: int, pins: Path) -> None:
+def pin_programs(loaded: Loaded, pins: Path) -> None:
+    """What the program leads to gets a name, before the program is put to work."""
+    program = bpf.program_id(loaded.programs[INGRESS])
+    path = Path(f"{pin_path(TAILS, loaded.specs[TAILS], pins)}@{program}")
+    if not path.exists():
+        bpf.pin(loaded.maps[TAILS], path)
+
+
+def pin_ingress(loaded: Loaded, pins: Path) -> None:
     """Give the running program its name, in place of its predecessor's."""
     fresh = pins / f"{INGRESS}@next"
     fresh.unlink(missing_ok=True)
-    bpf.pin(descriptor, fresh)
+    bpf.pin(loaded.programs[INGRESS], fresh)
     fresh.rename(pins / INGRESS)
 
 
 def left_overs(pins: Path, specs: Mapping[str, MapSpec]) -> Sequence[Path]:
-    """Pins of maps of layouts that the running program does not use."""
-    current = {pin_path(name, spec, pins).name for name, spec in specs.items()}
+    """Pins of maps of layouts that the running program does not use, and of what programs that are gone led to."""
+    current = {pin_path(name, spec, pins).name for name, spec in specs.items() if name != TAILS}
+    current |= {path.name for path in pins.glob(f"{TAILS}@*") if int(path.name.rpartition("@")[2]) in _at_work(pins)}
     names = [path.name for path in pins.iterdir()]
     return [pins / name for name in names if "@" in name and name.startswith("lb_") and name not in current]
+
+
+def _at_work(pins: Path) -> frozenset[int]:
+    """The ids of the programs that are behind links, or pinned."""
+    found = set()
+    for path in pins.glob(f"{LINK_PREFIX}*"):
+        with bpf.opened_pin(path) as link:
+            found.add(bpf.link_info(link).program_id)
+    if (pins / INGRESS).exists():
+        with bpf.opened_pin(pins / INGRESS) as program:
+            found.add(bpf.program_id(program))
+    return frozenset(found)
 
 
 def remove_left_overs(pins: Path, specs: Mapping[str, MapSpec]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import os
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.dataplane import bpf
-from lbctl.dataplane.layout import MapSpec
+from lbctl.dataplane.mapspec import MapSpec
 
 BATCH = 16_384
 
@@ -22,6 +24,10 @@ class HashMap:
     def __init__(self, fd: int, spec: MapSpec) -> None:
         self._fd = fd
         self._spec = spec
+
+    def close_when_unused(self) -> None:
+        """Close the descriptor once nobody has this object any more."""
+        weakref.finalize(self, os.close, self._fd)
 
     @property
     def max_entries(self) -> int:
@@ -65,7 +71,7 @@ class HashMap:
 
     def batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """All entries as (keys, values) arrays of equal length."""
-        cursor = np.zeros(2, np.uint64)
+        cursor = np.zeros(max(2, -(-self._spec.key.itemsize // 8)), np.uint64)  # of some maps it is a key
         size = min(BATCH, max(self._spec.max_entries, 1))
         first = True
         while True:
@@ -87,10 +93,15 @@ class PerCpuArray:
         self._spec = spec
         self._buffer = np.zeros(possible_cpus(), spec.value)
 
-    def total(self, index: int) -> dict[str, int]:
-        """The fields of one row, summed over the CPUs."""
-        bpf.lookup(self._fd, np.array([index], self._spec.key), self._buffer)
-        return {name: int(self._buffer[name].sum()) for name in self._spec.value.names or ()}
+    def totals(self, indices: Sequence[int]) -> list[dict[str, int]]:
+        """The fields of these rows, each summed over the CPUs."""
+        keys = np.array(indices, self._spec.key)
+        values = np.zeros((len(keys), len(self._buffer)), self._spec.value)
+        for key, row in zip(keys[:, None], values, strict=True):
+            bpf.lookup(self._fd, key, row)
+        names = self._spec.value.names or ()
+        columns = (values[name].sum(axis=1).tolist() for name in names)
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def clear(self, index: int) -> None:
         """Zero one row."""
@@ -112,9 +123,12 @@ def shared_array(fd: int, spec: MapSpec) -> NDArray[Any]:
     return np.ndarray((spec.max_entries,), spec.value, memory, strides=(stride,))
 
 
+def told(fd: int, name: str) -> int:
+    """A number that the kernel tells of a descriptor in ``/proc/self/fdinfo``; 0 if it does not."""
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
 def memory_of(fd: int) -> int:
     """Bytes of kernel memory that a map takes, as the kernel accounts it (``memlock`` of fdinfo)."""
-    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
-        if line.startswith("memlock:"):
-            return int(line.split()[1])
-    return 0
+    return told(fd, "memlock")

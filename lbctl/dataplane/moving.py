@@ -6,7 +6,7 @@ which then knows (almost) all of them, and after it, for what the old one entere
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.dataplane import bpf
-from lbctl.dataplane.layout import FLOW_MAPS, MapSpec
-from lbctl.dataplane.loader import Loaded, left_overs
+from lbctl.dataplane.layout import FLOW_MAPS, MAPS
+from lbctl.dataplane.loader import Loaded, left_overs, pin_path
 from lbctl.dataplane.maps import HashMap
+from lbctl.dataplane.mapspec import MapSpec
+from lbctl.dataplane.vips import pinned_vips
 from lbctl.errors import SystemRequirementError
+
+FLOW_MAPS_6 = tuple(name for name in FLOW_MAPS if name.endswith("6"))
 
 
 def move_flows(loaded: Loaded, pins: Path) -> int:
@@ -32,16 +36,28 @@ def move_flows(loaded: Loaded, pins: Path) -> int:
     return moved
 
 
+def needs_ipv6(pins: Path) -> bool:
+    """Whether there are IPv6 flows or VIPs to go on with, whatever the file says now."""
+    return any(vip.version == 6 for vip in pinned_vips(pins)) or any(
+        any(True for _ in flows.batches()) for name in FLOW_MAPS_6 for flows in _of_any_size(name, MAPS[name], pins)
+    )
+
+
 def _other_sizes(name: str, specs: Mapping[str, MapSpec], pins: Path) -> Iterator[HashMap]:
     """Left-over tables that differ in nothing but their size."""
-    for path in left_overs(pins, specs):
-        kind, _, layout_id = path.name.partition("@")
-        if kind != name:
+    others = {path.name for path in left_overs(pins, specs)}
+    return _of_any_size(name, specs[name], pins, among=others)
+
+
+def _of_any_size(name: str, spec: MapSpec, pins: Path, *, among: Set[str] | None = None) -> Iterator[HashMap]:
+    """Pinned tables that differ from this in nothing but their size."""
+    for path in pins.glob(f"{name}@*"):
+        if among is not None and path.name not in among:
             continue
         with bpf.opened_pin(path) as descriptor:
-            spec = replace(specs[name], max_entries=bpf.map_info(descriptor).max_entries)
-            if spec.layout_id == layout_id:
-                yield HashMap(descriptor, spec)
+            found = replace(spec, max_entries=bpf.map_info(descriptor).max_entries)
+            if path.name == pin_path(name, found, pins).name:
+                yield HashMap(descriptor, found)
 
 
 def _copy(name: str, old: HashMap, fresh: HashMap) -> int:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lbctl.core.features import Features
 from lbctl.dataplane import layout
 from lbctl.errors import KernelError, SystemRequirementError
 
+EVERYTHING = Features()
 DISTRIBUTION_PYTHON = "/usr/bin/python3"
 BUILD_TIMEOUT_S = 60.0
 _BUILD = Path(__file__).with_name("build.py")
@@ -41,10 +43,11 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectFile:
-    """All programs, and how long the build took."""
+    """All programs, what was compiled into them, and how long the build took."""
 
     programs: Mapping[str, Program]
     build_s: float
+    features: Features = EVERYTHING
 
 
 def source_directory() -> Path:
@@ -61,7 +64,8 @@ def source_directory() -> Path:
 class Build:
     """The build child at work. Started early, it compiles while its parent does something else."""
 
-    def __init__(self, argv: list[str]) -> None:
+    def __init__(self, argv: list[str], features: Features) -> None:
+        self._features = features
         self._started = time.monotonic()
         try:
             self._child = subprocess.Popen(
@@ -83,7 +87,7 @@ class Build:
         made: dict[str, Any] = json.loads(output)
         layout.verify(made["maps"])
         programs = {name: _program(name, parts) for name, parts in made["programs"].items()}
-        return ObjectFile(programs=programs, build_s=time.monotonic() - self._started)
+        return ObjectFile(programs=programs, build_s=time.monotonic() - self._started, features=self._features)
 
     def cancel(self) -> None:
         """End the child if it still runs."""
@@ -91,16 +95,16 @@ class Build:
         self._child.communicate()
 
 
-def start_build(source: Path | None = None) -> Build:
+def start_build(source: Path | None = None, *, features: Features = EVERYTHING) -> Build:
     """Start the build child on ``lb.c``, or on another source that includes it."""
     directory = source_directory()
-    argv = [DISTRIBUTION_PYTHON, "-I", str(_BUILD), str(directory / "kshim"), str(source or directory / "lb.c")]
-    return Build(argv)
+    files = str(directory / "kshim"), str(source or directory / "lb.c")
+    return Build([DISTRIBUTION_PYTHON, "-I", str(_BUILD), *files, *features.words], features)
 
 
-def compile_source(source: Path | None = None) -> ObjectFile:
+def compile_source(source: Path | None = None, *, features: Features = EVERYTHING) -> ObjectFile:
     """`start_build` and wait."""
-    return start_build(source).wait()
+    return start_build(source, features=features).wait()
 
 
 def _program(name: str, parts: Mapping[str, Any]) -> Program:

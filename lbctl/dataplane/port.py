@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address
 from typing import Protocol
 
-from lbctl.core.model import AttachMode
+from lbctl.core.features import Features
+from lbctl.core.model import Address, AttachMode
 from lbctl.core.model import Protocol as Transport
 from lbctl.core.plan import Step
 from lbctl.core.tables import Tables
@@ -32,21 +32,55 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Counters since the maps were made. ``returned`` counts packets that a backend sent back instead of accepting."""
+    """Counters since the maps were made. ``returned`` and ``sent`` are bytes of TCP payload, by the progress of the clients'
+    acknowledgements and sequence numbers: ``returned`` never crossed the director. ``denied`` (of a service) counts packets of
+    sources that may not come. Of a backend: ``looped`` packets it sent back instead of accepting them, ``begun`` handshakes by
+    their first SYN, ``repeated`` SYNs sent again, ``completed`` handshakes."""
 
     packets: int = 0
     bytes: int = 0
     connections: int = 0
     returned: int = 0
+    sent: int = 0
+    denied: int = 0
+    looped: int = 0
+    begun: int = 0
+    repeated: int = 0
+    completed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """Packets and bytes by the reason's name; traffic by service id and by backend id."""
+    """Packets and bytes by the reason's name; traffic by service id and by backend id. ``handshakes``, by backend id, are how
+    many of those that were timed took from 2^i to 2^(i+1) units of `layout.HANDSHAKE_UNIT_S`, shape (HANDSHAKE_BUCKETS,)."""
 
     reasons: Mapping[str, Traffic]
     services: Mapping[int, Traffic]
     backends: Mapping[int, Traffic]
+    handshakes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Another station said that a VIP was its own: so often, and the latest one's MAC."""
+
+    mac: bytes
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A new flow, or a packet that was dropped; ``time_ns`` since boot, ``backend`` a reference (0: none), ``service`` an id
+    (0: none), ``frame_bytes`` of the whole, of which ``headers`` are what stands before the layer-4 payload."""
+
+    time_ns: int
+    ifindex: int
+    vlan: int
+    reason: str
+    service: int
+    backend: int
+    frame_bytes: int
+    headers: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +102,7 @@ class Sweep:
 
     flows: Mapping[int, int]
     services: Mapping[int, int]
-    vips: Mapping[IPv4Address, int]
+    vips: Mapping[Address, int]
     open: Mapping[int, int]
     ended: Mapping[int, int]
     expired: int
@@ -84,16 +118,19 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowEntry:
-    """One live flow; ``idle_s`` since the client's last packet, ``state`` as in ``enum lb_flow_state``."""
+    """One live flow; ``idle_s`` since the client's last packet, ``state`` as in ``enum lb_flow_state``, ``returned`` and
+    ``sent`` as in `Traffic`."""
 
     protocol: Transport
-    client: IPv4Address
+    client: Address
     client_port: int
-    vip: IPv4Address
+    vip: Address
     vip_port: int
     backend: int
     idle_s: float
     state: str
+    returned: int = 0
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +146,7 @@ class Assigned:
     """A source of a pool with private storage."""
 
     pool_id: int
-    source: IPv4Address
+    source: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +155,9 @@ class Waiting:
     from the VIP, ``next`` the one that the server expects from the client; ``was_open``: neither had ended it."""
 
     backend: int
-    client: IPv4Address
+    client: Address
     client_port: int
-    vip: IPv4Address
+    vip: Address
     vip_port: int
     acked: int
     next: int
@@ -180,6 +217,23 @@ class Dataplane(Protocol):
 
     def assign(self, changes: Mapping[Assigned, int | None]) -> None:
         """Give sources another backend (a reference), or none. Live connections stay where they are."""
+        ...
+
+    def claims(self) -> Mapping[Address, Claim]:
+        """The VIPs that another station said were its own."""
+        ...
+
+    def watch(self, *, flows: bool, drops: bool) -> None:
+        """Have the program tell of new flows and of drops from now on, or of neither. What was told before is forgotten."""
+        ...
+
+    def events(self) -> Sequence[Event]:
+        """What it told since the last call, oldest first."""
+        ...
+
+    def specialise(self, features: Features) -> None:
+        """Put a program with these features behind every link, if the present one has others. Every flow goes on. Takes a
+        second or so."""
         ...
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import struct
+from collections.abc import Callable, Iterable
 from functools import reduce
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from operator import or_
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lbctl.core.model import OnEmpty, Protocol
-from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, PoolRow, ServiceKey
-from lbctl.dataplane.layout import FILTER_WORDS, SERVICE_PROBES
+from lbctl.core.model import Address, OnEmpty, Protocol
+from lbctl.core.tables import BackendRow, BackendState, InterfaceRow, Lan, PoolRow, ServiceKey
+from lbctl.dataplane.addresses import narrow, words_of
+from lbctl.dataplane.layout import FILTER_WORDS, INTERFACE_PROBES, SERVICE_PROBES
 from lbctl.errors import LayoutError
 
 _MAC_BYTES = 6
 _MAC_MASK = (1 << 48) - 1
+_WORD_MASK = (1 << 32) - 1
+_FIBONACCI = 0x9E3779B1
+_FILTER_FACTORS = (_FIBONACCI, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F)
 _STATES = frozenset(BackendState)
 _ON_EMPTY = (OnEmpty.RESET, OnEmpty.DROP)
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+_FAMILY_BYTES = {4: 0, 6: 6}
+"""The last byte of a service's key, by the VIP's version."""
 
 
 def _unknown(what: str) -> LayoutError:
@@ -41,6 +49,16 @@ def mac_bytes(word: int) -> bytes | None:
     return mac if any(mac) else None
 
 
+def lan_word(lan: Lan) -> int:
+    """``lan_word`` of ``ebpf/types.h``."""
+    return lan.ifindex | lan.vlan << 32
+
+
+def lan_of(word: int) -> Lan:
+    """The reverse of `lan_word`."""
+    return Lan(word & _WORD_MASK, word >> 32)
+
+
 def link_word(row: BackendRow) -> int:
     """``struct backend.link``: MAC and generation."""
     return mac_word(row.mac) | row.generation << 48
@@ -54,7 +72,8 @@ def backend_row(entry: Any, connections: Any) -> BackendRow:
     return BackendRow(
         generation=link >> 48,
         identity=int(entry["identity"]),
-        address=IPv4Address(int(entry["address"])),
+        address=narrow(entry["address"].tobytes()),
+        lan=lan_of(int(entry["lan"])),
         state=BackendState(int(entry["state"])),
         mac=mac_bytes(link),
         limit=int(connections["limit"]) if entry["is_limited"] else 0,
@@ -72,7 +91,7 @@ def pool_row(entry: Any) -> PoolRow:
     table = int(entry["table"])
     return PoolRow(
         identity=int(entry["identity"]),
-        base=table & 0xFFFFFFFF,
+        base=table & _WORD_MASK,
         size=table >> 32,
         on_empty=_ON_EMPTY[int(entry["on_empty"])],
         is_private=bool(entry["is_private"]),
@@ -84,60 +103,99 @@ def on_empty_number(on_empty: OnEmpty) -> int:
     return _ON_EMPTY.index(on_empty)
 
 
-def interface_entry(ifindex: int, row: InterfaceRow) -> tuple[int, int, int]:
+def interface_entry(lan: Lan, row: InterfaceRow) -> tuple[Any, ...]:
     """``struct interface``."""
-    return mac_word(row.mac), ifindex, int(row.address)
+    address6 = (row.address6 or IPv6Address(0)).packed
+    return lan_word(lan), mac_word(row.mac), int(row.address or 0), 0, words_of(address6)
 
 
 def interface_row(entry: Any) -> InterfaceRow:
     """A row from one entry."""
-    return InterfaceRow(mac=mac_bytes(int(entry["mac"])) or bytes(6), address=IPv4Address(int(entry["address"])))
+    own, own6 = int(entry["address4"]), IPv6Address(entry["address6"].tobytes())
+    return InterfaceRow(
+        mac=mac_bytes(int(entry["mac"])) or bytes(_MAC_BYTES),
+        address=IPv4Address(own) if own else None,
+        address6=own6 if int(own6) else None,
+    )
+
+
+def vip_number(vip: Address) -> int:
+    """What stands for a VIP in 32 bits: of IPv4 the address as it lies in memory, of IPv6 a hash of it, never 0."""
+    if isinstance(vip, IPv4Address):
+        return int.from_bytes(vip.packed, "little")
+    return int.from_bytes(hashlib.blake2b(vip.packed, digest_size=4).digest(), "little") or 1
 
 
 def service_word(key: ServiceKey) -> int:
-    """``struct service.key``: VIP, port, protocol and a zero as they lie in memory."""
-    port = key.port.to_bytes(2, "big")
-    return int.from_bytes(key.vip.packed + port + bytes((key.protocol.number, 0)), "little")
+    """``struct service.key``: VIP (or its number), port, protocol and family as they lie in memory."""
+    vip = vip_number(key.vip).to_bytes(4, "little")
+    family = _FAMILY_BYTES[key.vip.version]
+    return int.from_bytes(vip + key.port.to_bytes(2, "big") + bytes((key.protocol.number, family)), "little")
 
 
-def service_key(word: int) -> ServiceKey:
-    """The reverse of `service_word`."""
+def service_key(word: int, vip6_of: Callable[[int], IPv6Address]) -> ServiceKey:
+    """The reverse of `service_word`; ``vip6_of`` knows which VIP a number stands for."""
     raw = word.to_bytes(8, "little")
     protocol = _PROTOCOLS.get(raw[6])
-    if protocol is None:
-        raise _unknown(f"a service with protocol number {raw[6]}")
-    return ServiceKey(vip=IPv4Address(raw[:4]), port=int.from_bytes(raw[4:6], "big"), protocol=protocol)
+    if protocol is None or raw[7] not in _FAMILY_BYTES.values():
+        raise _unknown(f"a service with protocol number {raw[6]} of family {raw[7]}")
+    vip = vip6_of(word & _WORD_MASK) if is_service6(word) else IPv4Address(raw[:4])
+    return ServiceKey(vip=vip, port=int.from_bytes(raw[4:6], "big"), protocol=protocol)
+
+
+def is_service6(word: int) -> bool:
+    """Whether a service's key has the number of an IPv6 VIP."""
+    return word >> 56 == _FAMILY_BYTES[6]
+
+
+def _folded(word: int) -> int:
+    """Fibonacci hashing of a word to 32 bits."""
+    return ((word ^ word >> 32) & _WORD_MASK) * _FIBONACCI & _WORD_MASK
 
 
 def service_home(word: int) -> int:
     """The first row that may hold a key: ``hash_service`` of ``ebpf/hash.h``."""
-    return (((word ^ word >> 32) & 0xFFFFFFFF) * 0x9E3779B1 & 0xFFFFFFFF) >> 17
+    return _folded(word) >> 17
 
 
-def service_place(words: NDArray[np.uint64], word: int) -> int | None:
-    """The row that holds a key among all rows' keys, else the first free one of those that may, else ``None``."""
-    home = service_home(word)
-    candidates = [(home + probe) % len(words) for probe in range(SERVICE_PROBES)]
+def interface_home(word: int) -> int:
+    """The first row that may hold a segment: ``hash_lan`` of ``ebpf/hash.h``."""
+    return _folded(word) >> 24
+
+
+def _place(words: NDArray[np.uint64], word: int, home: int, probes: int) -> int | None:
+    """The row that holds a word among all rows' words, else the first free one of those that may, else ``None``."""
+    candidates = [(home + probe) % len(words) for probe in range(probes)]
     holding = [row for row in candidates if int(words[row]) == word]
     free = [row for row in candidates if not words[row]]
     return next(iter(holding + free), None)
 
 
-def filter_bit(vip: IPv4Address) -> tuple[int, int]:
-    """(word, bit) of an address in ``lb_vip_filter``: ``hash_address`` of ``ebpf/hash.h``, over the address as it lies in
-    memory."""
-    in_memory = int.from_bytes(vip.packed, "little")
-    bit = ((in_memory * 0x9E3779B1) & 0xFFFFFFFF) >> 16
+def service_place(words: NDArray[np.uint64], word: int) -> int | None:
+    """Where a service's key stands among all rows' keys, or is to stand; ``None``: there is no room."""
+    return _place(words, word, service_home(word), SERVICE_PROBES)
+
+
+def interface_place(words: NDArray[np.uint64], word: int) -> int | None:
+    """Where a segment stands among all rows' segments, or is to stand; ``None``: there is no room."""
+    return _place(words, word, interface_home(word), INTERFACE_PROBES)
+
+
+def filter_bit(vip: Address) -> tuple[int, int]:
+    """(word, bit) of an address in ``lb_vip_filter``: ``hash_address4`` and ``hash_address6`` of ``ebpf/hash.h``, over the
+    32-bit words of the address as they lie in memory."""
+    in_memory = struct.unpack(f"<{len(vip.packed) // 4}I", vip.packed)
+    hashed = sum(word * factor for word, factor in zip(in_memory, _FILTER_FACTORS, strict=False))
+    bit = (hashed & _WORD_MASK) >> 16
     return bit >> 6, bit & 63
 
 
-def filter_word(word: int, vips: Iterable[IPv4Address]) -> int:
-    """One word of the filter for a set of VIPs."""
-    bits = (bit for at, bit in map(filter_bit, vips) if at == word)
-    return reduce(or_, (1 << bit for bit in bits), 0)
+def filter_word(vips: Iterable[Address]) -> int:
+    """One word of the filter, for the VIPs whose bits are in it."""
+    return reduce(or_, (1 << bit for _, bit in map(filter_bit, vips)), 0)
 
 
-def filter_words(vips: Iterable[IPv4Address]) -> NDArray[np.uint64]:
+def filter_words(vips: Iterable[Address]) -> NDArray[np.uint64]:
     """The whole filter for a set of VIPs; shape (FILTER_WORDS,)."""
     words = np.zeros(FILTER_WORDS, np.uint64)
     for word, bit in map(filter_bit, vips):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,18 @@ def named(flows: NDArray[Any]) -> Iterator[dict[str, int]]:
     return (dict(zip(names, flow, strict=True)) for flow in flows.tolist())
 
 
-def count_by_vip(keys: NDArray[Any]) -> Mapping[IPv4Address, int]:
-    """Flows by VIP."""
-    vips, counts = np.unique(keys["vip"], return_counts=True)
-    return Counter({IPv4Address(vip): count for vip, count in zip(vips.tolist(), counts.tolist(), strict=True)})
+def returned(flows: NDArray[Any]) -> NDArray[np.int64]:
+    """Payload bytes that each flow's client acknowledged; shape (n,)."""
+    return _progress(flows, "acked")
+
+
+def sent(flows: NDArray[Any]) -> NDArray[np.int64]:
+    """Payload bytes that each flow's client sent; shape (n,)."""
+    return _progress(flows, "next")
+
+
+def _progress(flows: NDArray[Any], position: str) -> NDArray[np.int64]:
+    """From the first position to the latest, and 2^32 for each time that it went once round the sequence numbers."""
+    within = (flows[position] - flows[f"first_{position}"]).astype(np.int64)  # in 32 bits: they wrap
+    progress: NDArray[np.int64] = (flows[f"{position}_wraps"].astype(np.int64) << 32) + within
+    return progress

@@ -1,7 +1,8 @@
 """The few bpf(2) calls a lab needs, and an assembler of a dozen instructions. No compiler, no library.
 
-A lab loads two programs: the ``XDP_PASS`` that lets a veth peer transmit by ``XDP_TX``, and the socket filter that
-counts frames (`lbctl.lab.capture`). Both are small enough to be written as instructions.
+A lab loads the ``XDP_PASS`` that lets a veth peer transmit by ``XDP_TX``, the socket filter that counts frames
+(`lbctl.lab.capture`), and what the switch does with VLAN tags (`lbctl.lab.vlans`) and to whom it does harm
+(`lbctl.lab.losses`). All are small enough to be written as instructions.
 Layouts: ``union bpf_attr`` and ``struct bpf_insn`` in ``linux/bpf.h``.
 """
 
@@ -20,7 +21,7 @@ from lbctl.errors import KernelError
 _SYSCALL_NUMBER = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _PROG_LOAD, _OBJ_PIN = 0, 1, 5, 6
 _MAP_TYPE_ARRAY = 2
-_PROG_TYPE_SOCKET_FILTER, _PROG_TYPE_XDP = 1, 6
+_PROG_TYPE_SOCKET_FILTER, _PROG_TYPE_SCHED_CLS, _PROG_TYPE_XDP = 1, 3, 6
 _ATTACH_TYPE_XDP = 37
 _F_XDP_HAS_FRAGS = 1 << 5
 """Without it the kernel refuses the program on an interface with jumbo frames."""
@@ -28,6 +29,9 @@ _PSEUDO_MAP_VALUE = 2
 _LOG_BYTES = 65_536
 
 XDP_PASS, XDP_TX = 2, 3
+
+TC_PASS, TC_DROP, TC_NEXT = 0, 2, -1
+"""What a program of traffic control returns; the last leaves it to the next program."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -117,6 +121,11 @@ def and_value(dst: int, mask: int) -> Op:
     return Op(0x54, dst, imm=mask)
 
 
+def modulo(dst: int, value: int) -> Op:
+    """dst %= value, in 32 bits."""
+    return Op(0x94, dst, imm=value)
+
+
 def shift_left(dst: int, bits: int) -> Op:
     """dst <<= bits."""
     return Op(0x67, dst, imm=bits)
@@ -152,6 +161,16 @@ def if_greater(register: int, other: int, label: str) -> Op:
     return Op(0x2D, register, other, jump=label)
 
 
+def if_below(register: int, value: int, label: str) -> Op:
+    """Go to ``label`` if the register's low 32 bits are less than ``value``, unsigned."""
+    return Op(0xA6, register, imm=value, jump=label)
+
+
+def call(helper: int) -> Op:
+    """r0 = a helper's answer (its number in ``enum bpf_func_id``) to r1 to r5, which it spoils."""
+    return Op(0x85, imm=helper)
+
+
 def map_value(dst: int, map_fd: int) -> tuple[Op, Op]:
     """dst = the address of the only value of an array map (a 16-byte load: two instructions)."""
     return Op(0x18, dst, _PSEUDO_MAP_VALUE, imm=map_fd), Op(0x00)
@@ -170,6 +189,11 @@ def load_xdp_verdict(verdict: int) -> int:
 def load_socket_filter(source: Sequence[Op | Label]) -> int:
     """File descriptor of a socket filter, for ``SO_ATTACH_BPF``."""
     return _load(_PROG_TYPE_SOCKET_FILTER, assemble(source), 0, 0)
+
+
+def load_tc_program(source: Sequence[Op | Label]) -> int:
+    """File descriptor of a program for traffic control, which returns `TC_PASS`, `TC_DROP`, or what a redirection does."""
+    return _load(_PROG_TYPE_SCHED_CLS, assemble(source), 0, 0)
 
 
 def create_value_map(value_bytes: int) -> int:

@@ -20,7 +20,7 @@ from lbctl.lab.processes import signal_group
 from lbctl.lab.topology import Lab
 from lbctl.lab.wait import wait_until
 
-_READY_WITHIN_S = 15.0
+_READY_WITHIN_S = 60.0
 
 
 class Daemon:

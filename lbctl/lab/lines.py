@@ -11,10 +11,10 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Self
 
+from lbctl.core.model import Address
 from lbctl.errors import LabError
 from lbctl.lab.node import Node
 from lbctl.lab.topology import VIP
@@ -43,6 +43,7 @@ class LineServer:
 
 
 class _TcpServer(socketserver.ThreadingTCPServer):
+    address_family = socket.AF_INET6
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
@@ -51,7 +52,11 @@ class _TcpServer(socketserver.ThreadingTCPServer):
     def __init__(self, port: int, name: str) -> None:
         self.greeting = f"{name} ".encode()
         self.resets: list[float] = []
-        super().__init__(("0.0.0.0", port), _Lines)
+        super().__init__(("::", port), _Lines)
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # clients of both families
+        super().server_bind()
 
 
 class _Lines(socketserver.StreamRequestHandler):
@@ -78,9 +83,9 @@ class Line:
         self,
         client: Node,
         *,
-        vip: IPv4Address = VIP,
+        vip: Address = VIP,
         port: int = TCP_PORT,
-        source: IPv4Address | None = None,
+        source: Address | None = None,
         from_port: int = 0,
         timeout_s: float = 5.0,
     ) -> None:
@@ -141,7 +146,7 @@ class Line:
         self.close()
 
 
-def spread(client: Node, count: int = 30, *, vip: IPv4Address = VIP, port: int = TCP_PORT) -> Counter[str]:
+def spread(client: Node, count: int = 30, *, vip: Address = VIP, port: int = TCP_PORT) -> Counter[str]:
     """Which backends answered so many new connections."""
     found: Counter[str] = Counter()
     for _ in range(count):
@@ -150,10 +155,10 @@ def spread(client: Node, count: int = 30, *, vip: IPv4Address = VIP, port: int =
     return found
 
 
-def line_to(client: Node, backend: str, *, vip: IPv4Address = VIP, port: int = TCP_PORT) -> Line:
+def line_to(client: Node, backend: str, *, vip: Address = VIP, port: int = TCP_PORT, timeout_s: float = 5.0) -> Line:
     """A connection that goes to the backend of that name; `LabError` if none of many does."""
     for _ in range(_ATTEMPTS):
-        line = Line(client, vip=vip, port=port)
+        line = Line(client, vip=vip, port=port, timeout_s=timeout_s)
         if line.backend == backend:
             return line
         line.close()

@@ -37,6 +37,14 @@ def run_ip(commands: Iterable[str], *, namespace: str | None = None) -> None:
         raise LabError(f"ip, in {namespace or 'the root namespace'}: {finished.stderr.strip()}")
 
 
+def run_ethtool(namespace: str, interface: str, *features: str) -> None:
+    """Switch features of an interface, as in ``tx off``; `LabError` with ethtool's own words."""
+    with enter(namespace):
+        finished = subprocess.run(["ethtool", "-K", interface, *features], capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise LabError(f"ethtool -K {interface} {' '.join(features)} in {namespace}: {finished.stderr.strip()}")
+
+
 @contextmanager
 def enter(namespace: str) -> Iterator[None]:
     """Put the *current thread* into a network namespace for a while. Mounts stay as they are (bpffs included)."""

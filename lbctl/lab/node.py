@@ -1,4 +1,4 @@
-"""One machine of a lab: a network namespace with one cable, ``eth0``, to the switch."""
+"""One machine of a lab: a network namespace with a cable, ``eth0``, to the switch, or with two."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import IO, Any
 
+from lbctl.core.model import Address
 from lbctl.errors import LabError
 from lbctl.lab.namespaces import enter, path_of, run_ip, write_sysctls
 from lbctl.lab.processes import Processes
+from lbctl.lab.segments import HOME, INTERFACE, Place, host_prefix, mac_of
 
-INTERFACE = "eth0"
-PREFIX_LENGTH = 24
+PREFIX_LENGTH = HOME.subnet.prefixlen
 
 
 class Role(StrEnum):
@@ -26,27 +27,32 @@ class Role(StrEnum):
     DIRECTOR = "director"
     BACKEND = "backend"
     CLIENT = "client"
+    ROUTER = "router"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """A node as it is to be built. ``port`` is the name of the switch's end of its cable."""
+    """A node as it is to be built. The first of its places is what people mean by its address, port and MAC."""
 
     name: str
     role: Role
     namespace: str
-    address: IPv4Address
-    port: str
+    places: tuple[Place, ...]
+
+    @property
+    def address(self) -> IPv4Address:
+        """Its IPv4 address. In a lab without IPv4 nobody has it, and it only tells the nodes apart."""
+        return self.places[0].address
+
+    @property
+    def port(self) -> str:
+        """The switch's end of its cable."""
+        return self.places[0].port
 
     @property
     def mac(self) -> str:
         """The node's first MAC: locally administered, its last four bytes spell the IPv4 address."""
-        return mac_of(self.address)
-
-
-def mac_of(address: IPv4Address, *, generation: int = 0) -> str:
-    """A locally administered MAC that can be read: ``02:gg:`` and the four bytes of the address."""
-    return bytes([0x02, generation % 256, *address.packed]).hex(":")
+        return self.places[0].mac
 
 
 class Node:
@@ -60,6 +66,8 @@ class Node:
         self.role = plan.role
         self.namespace = plan.namespace
         self.address = plan.address
+        self.address6 = plan.places[0].address6
+        self.places = plan.places
         self.mac = plan.mac
         self._processes = processes
         self._mac_generation = 0
@@ -135,25 +143,28 @@ class Node:
     def change_mac(self, mac: str | None = None, *, announce: bool = True) -> str:
         """Give the interface another MAC, as a replaced NIC or a moved machine would have; return it.
 
-        With ``announce`` the node's kernel sends a gratuitous ARP for its address.
+        With ``announce`` the node's kernel sends a gratuitous ARP, or an unsolicited advertisement, for its addresses.
         """
         self._mac_generation += 1
         self.mac = mac or mac_of(self.address, generation=self._mac_generation)
         self.sysctl(f"ipv4/conf/{INTERFACE}/arp_notify", int(announce))
-        self.ip(f"link set {INTERFACE} address {self.mac}")
+        self.sysctl(f"ipv6/conf/{INTERFACE}/ndisc_notify", int(announce))
+        changing = [INTERFACE, *(place.interface for place in self.places if place.parent == INTERFACE)]
+        self.ip(*(f"link set {interface} address {self.mac}" for interface in changing))
         return self.mac
 
-    def add_vip(self, vip: IPv4Address) -> None:
-        """Accept a virtual address, on the loopback (the node does not answer ARP for it)."""
-        self.ip(f"address add {vip}/32 dev lo")
+    def add_vip(self, vip: Address) -> None:
+        """Accept a virtual address, on the loopback (the node does not answer for it by ARP or neighbour discovery)."""
+        self.ip(f"address add {host_prefix(vip)} dev lo" + (" nodad" if vip.version == 6 else ""))
 
-    def remove_vip(self, vip: IPv4Address) -> None:
+    def remove_vip(self, vip: Address) -> None:
         """No longer accept a virtual address."""
-        self.ip(f"address delete {vip}/32 dev lo")
+        self.ip(f"address delete {host_prefix(vip)} dev lo")
 
     def set_forwarding(self, *, enabled: bool) -> None:
         """Let the node route what is not addressed to it, as a misconfigured backend might."""
         self.sysctl("ipv4/ip_forward", int(enabled))
+        self.sysctl("ipv6/conf/all/forwarding", int(enabled))
 
 
 def _shown(argv: Sequence[str | Path]) -> str:

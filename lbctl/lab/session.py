@@ -9,8 +9,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from lbctl.errors import LabError, UsageError
@@ -18,6 +18,7 @@ from lbctl.lab import ownership, wiring
 from lbctl.lab.interrupts import uninterrupted, unwinding_on_termination
 from lbctl.lab.node import Node, NodePlan, Role
 from lbctl.lab.processes import Processes
+from lbctl.lab.segments import HOME, Place, segment_of
 from lbctl.lab.topology import Lab, LabPlan
 
 RECORD = Path("/run/lbctl-lab/lab.json")
@@ -135,7 +136,8 @@ def _forget(prefix: str) -> None:
 
 
 def _switch_node(plan: LabPlan) -> NodePlan:
-    return NodePlan(name="switch", role=Role.CLIENT, namespace=plan.switch, address=IPv4Address("0.0.0.0"), port="none")
+    nowhere = Place(segment=HOME, host=0, interface="none", port="none")
+    return NodePlan(name="switch", role=Role.CLIENT, namespace=plan.switch, places=(nowhere,))
 
 
 def _to_json(plan: LabPlan) -> str:
@@ -144,8 +146,7 @@ def _to_json(plan: LabPlan) -> str:
             "name": node.name,
             "role": node.role,
             "namespace": node.namespace,
-            "address": str(node.address),
-            "port": node.port,
+            "places": [{**asdict(place), "segment": place.segment.name} for place in node.places],
         }
         for node in plan.nodes
     ]
@@ -156,6 +157,8 @@ def _to_json(plan: LabPlan) -> str:
         "vips": [str(vip) for vip in plan.vips],
         "flooding": plan.flooding,
         "mtu": plan.mtu,
+        "ipv4": plan.ipv4,
+        "ipv6": plan.ipv6,
     }
     return json.dumps(record, indent=2)
 
@@ -167,8 +170,7 @@ def _from_json(text: str) -> LabPlan:
             name=node["name"],
             role=Role(node["role"]),
             namespace=node["namespace"],
-            address=IPv4Address(node["address"]),
-            port=node["port"],
+            places=tuple(Place(**{**place, "segment": segment_of(place["segment"])}) for place in node["places"]),
         )
         for node in record["nodes"]
     )
@@ -176,7 +178,9 @@ def _from_json(text: str) -> LabPlan:
         prefix=record["prefix"],
         directory=Path(record["directory"]),
         nodes=nodes,
-        vips=tuple(map(IPv4Address, record["vips"])),
+        vips=tuple(map(ip_address, record["vips"])),
         flooding=record["flooding"],
         mtu=record["mtu"],
+        ipv4=record["ipv4"],
+        ipv6=record["ipv6"],
     )

@@ -2,10 +2,13 @@
 
 ::
 
-    clients .201 …        director .10 (.9 …)        backends .11 …
-         │                       │                         │
-    ─────┴───────────────────────┴─────────────────────────┴───── switch, 192.0.2.0/24
+    clients .201 …        director .10 (.9 …)        backends .11 …        router .1
+         │                       │                         │                   :
+    ─────┴───────────────────────┴─────────────────────────┴───── switch, 192.0.2.0/24 and 2001:db8:2::/64
                       virtual addresses .100 …
+
+With backends elsewhere (`plan_lab(far_backends=…)`) the directors and a router have a place on a second segment as well:
+another wire, or a VLAN of the same one, 203.0.113.0/24 and 2001:db8:113::/64.
 
 The demo, the namespace tests and the benchmarks share it. It leaves nothing behind: not on an error, not on Ctrl-C,
 not on SIGTERM.
@@ -25,10 +28,11 @@ from lbctl.lab.capture import FrameCounter
 from lbctl.lab.interrupts import uninterrupted, unwinding_on_termination
 from lbctl.lab.namespaces import require_tools, run_ip
 from lbctl.lab.node import Node, Role
-from lbctl.lab.plan import SUBNET, VIP, LabPlan, plan_lab
+from lbctl.lab.plan import SUBNET, VIP, VIP6, LabPlan, plan_lab
 from lbctl.lab.processes import Processes
+from lbctl.lab.segments import HOME, SECOND_WIRE, TAGGED
 
-__all__ = ["SUBNET", "VIP", "Lab", "LabPlan", "plan_lab"]
+__all__ = ["HOME", "SECOND_WIRE", "SUBNET", "TAGGED", "VIP", "VIP6", "Lab", "LabPlan", "plan_lab"]
 
 
 class Lab:
@@ -41,6 +45,7 @@ class Lab:
         self.directors = self._with_role(Role.DIRECTOR)
         self.backends = self._with_role(Role.BACKEND)
         self.clients = self._with_role(Role.CLIENT)
+        self.routers = self._with_role(Role.ROUTER)
         self.directory = plan.directory
         self._open = ExitStack()
         self._signals = ExitStack()
@@ -71,20 +76,25 @@ class Lab:
 
     def count_frames(self, node: Node) -> FrameCounter:
         """Start to count what passes that node's NIC (exact, see `lbctl.lab.capture`); ends with the lab."""
-        counter = FrameCounter(namespace=self.plan.switch, port=node.plan.port, own=node.address)
+        counter = FrameCounter(namespace=self.plan.switch, port=node.plan.port, own=(node.address, node.address6))
         return self._open.enter_context(counter)
 
-    def cut(self, node: Node) -> None:
-        """Pull the node's cable out of the switch. Its own interface loses carrier."""
-        run_ip([f"link set {node.plan.port} down"], namespace=self.plan.switch)
+    def cut(self, node: Node, *, cable: int = 0) -> None:
+        """Pull a cable of the node out of the switch. Its own interface loses carrier."""
+        run_ip([f"link set {node.places[cable].port} down"], namespace=self.plan.switch)
 
-    def mend(self, node: Node) -> None:
+    def mend(self, node: Node, *, cable: int = 0) -> None:
         """Plug the node's cable in again."""
-        run_ip([f"link set {node.plan.port} up"], namespace=self.plan.switch)
+        run_ip([f"link set {node.places[cable].port} up"], namespace=self.plan.switch)
+
+    def replace_interface(self, node: Node, *, cable: int = 0) -> None:
+        """Take an interface of a node away and make it anew, as a driver that is reloaded does: another index, nothing on it
+        but its addresses."""
+        wiring.replace_interface(self.plan, node.plan, node.places[cable])
 
     def build(self) -> None:
         """Make every namespace, cable and mount; takes a fraction of a second."""
-        require_tools("ip", "ethtool", "nsenter", "mount", hint="install iproute2, ethtool and util-linux")
+        require_tools("ip", "tc", "ethtool", "nsenter", "mount", hint="install iproute2, ethtool and util-linux")
         self.directory.mkdir(mode=0o755)  # claims the prefix: from here on whatever bears it is this lab's to remove
         # Ctrl-C may strike between a `with` statement's steps, where nothing else would take the lab down.
         atexit.register(self.tear_down)

@@ -6,16 +6,18 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from lbctl.core.model import Address
+
 BROADCAST = b"\xff" * 6
 UNKNOWN_MAC = bytes(6)
 UNSPECIFIED = IPv4Address(0)
+ETHERTYPE = 0x0806
 
 REQUEST = 1
 REPLY = 2
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
-_ETHERTYPE_ARP = 0x0806
 _FIXED_FIELDS = (1, 0x0800, 6, 4)
 """Hardware type Ethernet, protocol type IPv4, and their address lengths."""
 
@@ -30,7 +32,17 @@ class ArpPacket:
     target: IPv4Address
     target_mac: bytes = UNKNOWN_MAC
 
-    def claims(self, address: IPv4Address) -> bool:
+    @property
+    def station(self) -> bytes:
+        """The MAC of whom it speaks of."""
+        return self.sender_mac
+
+    @property
+    def answered(self) -> IPv4Address | None:
+        """The address whose MAC it tells, if it is a reply."""
+        return self.sender if self.operation == REPLY else None
+
+    def claims(self, address: Address) -> bool:
         """Whether the sender uses the address, or probes for it in order to use it (RFC 5227 section 2.1.1)."""
         probes_for_it = self.operation == REQUEST and self.sender == UNSPECIFIED and self.target == address
         return self.sender == address or probes_for_it
@@ -53,7 +65,7 @@ def request(*, mac: bytes, sender: IPv4Address, target: IPv4Address, to: bytes =
 
 def build(packet: ArpPacket, *, to: bytes = BROADCAST) -> bytes:
     """The 42 bytes of an Ethernet frame that carries the packet."""
-    return _ETHERNET.pack(to, packet.sender_mac, _ETHERTYPE_ARP) + _ARP.pack(
+    return _ETHERNET.pack(to, packet.sender_mac, ETHERTYPE) + _ARP.pack(
         *_FIXED_FIELDS,
         packet.operation,
         packet.sender_mac,
@@ -68,7 +80,7 @@ def parse(frame: bytes) -> ArpPacket | None:
     if len(frame) < _ETHERNET.size + _ARP.size:
         return None
     *fixed, operation, sender_mac, sender, target_mac, target = _ARP.unpack_from(frame, _ETHERNET.size)
-    if _ETHERNET.unpack_from(frame)[2] != _ETHERTYPE_ARP or tuple(fixed) != _FIXED_FIELDS:
+    if _ETHERNET.unpack_from(frame)[2] != ETHERTYPE or tuple(fixed) != _FIXED_FIELDS:
         return None
     return ArpPacket(
         operation=operation,

@@ -15,12 +15,12 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
+from lbctl.core.model import Address
 from lbctl.network.links import read_link, read_links
-from lbctl.network.neighbours import decode, read_neighbours
+from lbctl.network.neighbours import FAMILIES, decode, read_neighbours
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent
 from lbctl.network.refusals import explained
@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 _RTMGRP_LINK = 0x1
 _RTMGRP_NEIGH = 0x4
 _RTMGRP_IPV4_IFADDR = 0x10
-_GROUPS = _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR
+_RTMGRP_IPV6_IFADDR = 0x100
+_GROUPS = _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
 _SO_RCVBUFFORCE = 33
 
 _LINK_MESSAGES = frozenset({16, 17, 20, 21})
@@ -43,7 +44,7 @@ _PREFIX = struct.Struct("=IHHIIB3xi")
 _BATCH = 256
 _READ_SIZE = 65_536
 
-_Key = tuple[int, IPv4Address]
+_Key = tuple[int, Address]
 
 
 class EventStream:
@@ -127,7 +128,7 @@ class EventStream:
             _, kind, _, _, _, family, ifindex = _PREFIX.unpack_from(message)
             if kind in _LINK_MESSAGES:
                 touched_links.add(ifindex)
-            elif kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) and family == socket.AF_INET:
+            elif kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) and family in FAMILIES:
                 entry = _decode_change(message, is_deletion=kind == _RTM_DELNEIGH)
                 neighbours[entry.ifindex, entry.address] = entry
         with explained("read links"):

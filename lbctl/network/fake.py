@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address
 
+from lbctl.core.model import Address
 from lbctl.errors import NetworkError, NoSuchInterfaceError
 from lbctl.network.port import (
     Link,
@@ -22,18 +23,21 @@ from lbctl.network.tcp import Segment
 class FakeNetwork:
     """The dict-backed twin of `lbctl.network.kernel.KernelNetwork`.
 
-    ``macs`` says who would answer ARP: managing an address resolves it from there, or fails it. ``duplicates`` says
-    which station claims a VIP.
+    ``macs`` says who would answer for an address: managing one resolves it from there, or fails it. ``duplicates`` says which
+    station claims a VIP, and ``taggers`` why an interface keeps its VLAN tags to itself.
     """
 
-    def __init__(self, links: Iterable[Link] = (), *, macs: dict[IPv4Address, bytes] | None = None) -> None:
+    def __init__(self, links: Iterable[Link] = (), *, macs: dict[Address, bytes] | None = None) -> None:
         self.links = {link.ifindex: link for link in links}
         self.macs = dict(macs or {})
-        self.duplicates: dict[IPv4Address, bytes] = {}
-        self.entries: dict[tuple[int, IPv4Address], Neighbour] = {}
-        self.managed: set[tuple[int, IPv4Address]] = set()
+        self.duplicates: dict[Address, bytes] = {}
+        self.entries: dict[tuple[int, Address], Neighbour] = {}
+        self.managed: set[tuple[int, Address]] = set()
         self.paths: frozenset[ProbePath] = frozenset()
-        self.announcements: list[tuple[str, IPv4Address]] = []
+        self.announcements: list[tuple[str, Address]] = []
+        self.listened_for: dict[int, frozenset[IPv6Address]] = {}
+        self.taggers: dict[int, str] = {}
+        self.untagged: set[int] = set()
         self.segments: list[Segment] = []
         self.is_closed = False
         self._queue: asyncio.Queue[NetworkEvent] = asyncio.Queue()
@@ -49,7 +53,7 @@ class FakeNetwork:
                 self.links[ifindex] = link
         self._queue.put_nowait(event)
 
-    def move_neighbour(self, ifindex: int, address: IPv4Address, mac: bytes | None) -> None:
+    def move_neighbour(self, ifindex: int, address: Address, mac: bytes | None) -> None:
         """The station at the address now has this MAC (``None``: it is gone, and the kernel has noticed)."""
         self.macs = {**self.macs, address: mac} if mac else {key: m for key, m in self.macs.items() if key != address}
         self.push(NeighbourChanged(neighbour=self._resolve(ifindex, address)))
@@ -75,14 +79,13 @@ class FakeNetwork:
         """The entries of an interface."""
         return tuple(entry for entry in self.entries.values() if entry.ifindex == ifindex)
 
-    async def owned_neighbours(self, ifindex: int) -> frozenset[IPv4Address]:
+    async def owned_neighbours(self, ifindex: int) -> frozenset[Address]:
         """Those that were managed."""
         return frozenset(address for index, address in self.managed if index == ifindex)
 
-    async def manage_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
         """Resolve from ``macs``."""
-        if ifindex not in self.links:
-            raise NetworkError(f"no interface has index {ifindex}", hint="it was removed meanwhile; see: ip link")
+        self._require(ifindex)
         entry = self.entries.get((ifindex, address))
         if entry is not None and entry.state == "permanent":
             return
@@ -91,7 +94,7 @@ class FakeNetwork:
         if resolved != entry:
             self.push(NeighbourChanged(neighbour=resolved))
 
-    async def release_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+    async def release_neighbour(self, ifindex: int, address: Address) -> None:
         """Delete a managed entry."""
         if (ifindex, address) not in self.managed:
             return
@@ -103,13 +106,26 @@ class FakeNetwork:
         """Replace ``paths``."""
         self.paths = paths
 
-    async def announce(self, link: Link, vip: IPv4Address) -> None:
+    async def announce(self, link: Link, vip: Address) -> None:
         """Append to ``announcements``."""
         self.announcements.append((link.name, vip))
 
-    async def find_duplicate(self, link: Link, vip: IPv4Address) -> bytes | None:
+    async def find_duplicate(self, link: Link, vip: Address) -> bytes | None:
         """Look up ``duplicates``."""
         return self.duplicates.get(vip)
+
+    async def listen_for(self, ifindex: int, vips: frozenset[IPv6Address]) -> None:
+        """Replace ``listened_for`` of the interface."""
+        self._require(ifindex)
+        self.listened_for[ifindex] = vips
+
+    async def untag(self, ifindex: int) -> str:
+        """Look up ``taggers``; one that is in none is ``untagged`` from now on."""
+        self._require(ifindex)
+        reason = self.taggers.get(ifindex, "")
+        if not reason:
+            self.untagged.add(ifindex)
+        return reason
 
     async def send_segments(self, segments: Sequence[Segment]) -> int:
         """Append to ``segments``."""
@@ -120,7 +136,11 @@ class FakeNetwork:
         """Note that it was called."""
         self.is_closed = True
 
-    def _resolve(self, ifindex: int, address: IPv4Address) -> Neighbour:
+    def _require(self, ifindex: int) -> None:
+        if ifindex not in self.links:
+            raise NetworkError(f"no interface has index {ifindex}", hint="it was removed meanwhile; see: ip link")
+
+    def _resolve(self, ifindex: int, address: Address) -> Neighbour:
         mac = self.macs.get(address)
         state = "reachable" if mac else "failed"
         return Neighbour(ifindex=ifindex, address=address, mac=mac, usable=mac is not None, state=state)

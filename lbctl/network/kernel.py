@@ -7,12 +7,14 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address
 
+from lbctl.core.model import Address
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
-from lbctl.network import neighbours, packets, tcp
+from lbctl.network import neighbours, offload, packets, tcp
 from lbctl.network.events import EventStream
-from lbctl.network.links import read_link, read_links
+from lbctl.network.groups import groups_of, set_groups
+from lbctl.network.links import MAXIMUM_TAGS, read_link, read_links
 from lbctl.network.netlink import Netlink
 from lbctl.network.paths import apply, read_tables, tables_of
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
@@ -38,7 +40,7 @@ class KernelNetwork:
         self._receive_buffer_bytes = receive_buffer_bytes
         self._netlink = Netlink()
         self._links: dict[int, Link] = {}
-        self._managed: set[tuple[int, IPv4Address]] = set()
+        self._managed: set[tuple[int, Address]] = set()
         self._watches: dict[int, NeighbourWatch] = {}
         self._paths_lock = asyncio.Lock()
         self._stream: EventStream | None = None
@@ -55,7 +57,7 @@ class KernelNetwork:
         for link in links:
             if link.name == name:
                 self._links.setdefault(link.ifindex, link)
-                return link
+                return _balanceable(link)
         existing = ", ".join(sorted(link.name for link in links))
         raise NoSuchInterfaceError(f"interface {name} does not exist", hint=f"the interfaces here are: {existing}")
 
@@ -68,17 +70,17 @@ class KernelNetwork:
         return self._restoring(self._stream)
 
     async def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
-        """The IPv4 neighbour entries of an interface."""
+        """The neighbour entries of an interface."""
         with explained("read the neighbours"):
             entries = await neighbours.read_neighbours(self._netlink)
         return tuple(entry for entry in entries if entry.ifindex == ifindex)
 
-    async def owned_neighbours(self, ifindex: int) -> frozenset[IPv4Address]:
+    async def owned_neighbours(self, ifindex: int) -> frozenset[Address]:
         """Those with lbctl's mark."""
         with explained("read the neighbours"):
             return await neighbours.read_owned(self._netlink, ifindex)
 
-    async def manage_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
         """Install the entry as managed and watch it. An entry that an operator made permanent is left as it is."""
         link = await self._known_link(ifindex)
         with explained(f"manage neighbour {address} on {link.name}"):
@@ -87,7 +89,7 @@ class KernelNetwork:
             self._managed.add((ifindex, address))
             self._watch(ifindex).add(address)
 
-    async def release_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+    async def release_neighbour(self, ifindex: int, address: Address) -> None:
         """Delete the entry if it is a managed one, and watch it no longer."""
         self._managed.discard((ifindex, address))
         if ifindex in self._watches:
@@ -103,15 +105,25 @@ class KernelNetwork:
                 current = await read_tables(self._netlink)
                 await apply(self._netlink, current=current, wanted=wanted)
 
-    async def announce(self, link: Link, vip: IPv4Address) -> None:
-        """Send one gratuitous ARP for the VIP with the link's MAC."""
+    async def announce(self, link: Link, vip: Address) -> None:
+        """Send one gratuitous ARP, or unsolicited advertisement, for the VIP with the link's MAC."""
         packets.announce(link, vip)
 
     async def find_duplicate(
-        self, link: Link, vip: IPv4Address, *, probes: int = 3, spacing_s: float = 0.2
+        self, link: Link, vip: Address, *, probes: int = 3, spacing_s: float = 0.2
     ) -> bytes | None:
-        """RFC 5227 ARP probe; takes ``probes * spacing_s`` seconds when nobody answers."""
+        """ARP probe, or duplicate address detection; takes ``probes * spacing_s`` seconds when nobody answers."""
         return await packets.find_duplicate(link, vip, probes=probes, spacing_s=spacing_s)
+
+    async def listen_for(self, ifindex: int, vips: frozenset[IPv6Address]) -> None:
+        """Have the kernel join the VIPs' groups and leave lbctl's others, also those of an earlier run."""
+        link = await self._known_link(ifindex)
+        with explained(f"listen for solicitations on {link.name}"):
+            await set_groups(self._netlink, ifindex, groups_of(vips))
+
+    async def untag(self, ifindex: int) -> str:
+        """Switch the RX VLAN off-load off, by the interface's name of now."""
+        return offload.untag((await self._read_link(ifindex)).name)
 
     async def send_segments(self, segments: Sequence[Segment]) -> int:
         """In small portions, so that thousands flood nobody and the loop turns meanwhile."""
@@ -132,12 +144,15 @@ class KernelNetwork:
 
     async def _known_link(self, ifindex: int) -> Link:
         if ifindex not in self._links:
-            with explained("read the interfaces"):
-                link = await read_link(self._netlink, ifindex)
-            if link is None:
-                raise NetworkError(f"no interface has index {ifindex}", hint="it was removed meanwhile; see: ip link")
-            self._links[ifindex] = link
+            self._links[ifindex] = await self._read_link(ifindex)
         return self._links[ifindex]
+
+    async def _read_link(self, ifindex: int) -> Link:
+        with explained("read the interfaces"):
+            link = await read_link(self._netlink, ifindex)
+        if link is None:
+            raise NetworkError(f"no interface has index {ifindex}", hint="it was removed meanwhile; see: ip link")
+        return link
 
     def _watch(self, ifindex: int) -> NeighbourWatch:
         if ifindex not in self._watches:
@@ -147,15 +162,15 @@ class KernelNetwork:
                 link=lambda: self._links.get(ifindex, link),
                 interval_s=self._confirm_interval_s,
                 on_silence=partial(self._verify, ifindex),
-                on_move=partial(self._correct, ifindex),
+                on_news=partial(self._correct, ifindex),
             )
         return self._watches[ifindex]
 
-    async def _verify(self, ifindex: int, address: IPv4Address) -> None:
+    async def _verify(self, ifindex: int, address: Address) -> None:
         with explained(f"verify neighbour {address}"):
             await neighbours.verify(self._netlink, ifindex, address)
 
-    async def _correct(self, ifindex: int, address: IPv4Address, mac: bytes) -> None:
+    async def _correct(self, ifindex: int, address: Address, mac: bytes) -> None:
         with explained(f"correct the MAC of neighbour {address}"):
             await neighbours.correct(self._netlink, ifindex, address, mac=mac)
 
@@ -166,6 +181,8 @@ class KernelNetwork:
                     await self._restore(event.neighbour.ifindex, event.neighbour.address)
                 elif isinstance(event, LinkChanged) and event.link is None:
                     await self._forget(event.ifindex)
+                elif isinstance(event, LinkChanged):
+                    self._doubt(event.ifindex)
                 yield event
 
     async def _forget(self, ifindex: int) -> None:
@@ -176,7 +193,7 @@ class KernelNetwork:
         if watch is not None:
             await watch.close()
 
-    async def _restore(self, ifindex: int, address: IPv4Address) -> None:
+    async def _restore(self, ifindex: int, address: Address) -> None:
         """Put a managed entry back that the kernel dropped; it takes one on a link that is down, too."""
         if (ifindex, address) not in self._managed:
             return
@@ -185,3 +202,18 @@ class KernelNetwork:
                 await neighbours.install(self._netlink, ifindex, address)
         except LbctlError as error:  # the interface is gone
             _log.warning("%s", error)
+        self._doubt(ifindex, address)
+
+    def _doubt(self, ifindex: int, address: Address | None = None) -> None:
+        watch = self._watches.get(ifindex)
+        if watch is not None:
+            watch.doubt(address)
+
+
+def _balanceable(link: Link) -> Link:
+    if link.vlan >> 12 * MAXIMUM_TAGS:
+        raise NetworkError(
+            f"frames of {link.name} carry more than {MAXIMUM_TAGS} VLAN tags",
+            hint="name an interface with fewer: lbctl reads two tags at most",
+        )
+    return link

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections import defaultdict
-from ipaddress import IPv4Interface
-from socket import AF_INET
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Interface, IPv6Interface
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -13,40 +15,85 @@ from pyroute2.netlink.exceptions import NetlinkError
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Link
 
+MAXIMUM_TAGS = 2
+
 _IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
 """The carrier is there. Unlike IFF_RUNNING it follows the driver at once."""
+
+_IFA_F_OPTIMISTIC = 0x04
+_IFA_F_DADFAILED = 0x08
+_IFA_F_TENTATIVE = 0x40
+
+_VLAN_NAME = re.compile(r"(?P<parent>.+)\.(?P<vid>[1-9][0-9]{0,3})")
+
+_Find = Callable[[int | str], Awaitable[Any | None]]
+"""The message of the interface with that index or name."""
 
 
 async def read_links(netlink: Netlink) -> dict[int, Link]:
     """Every interface by index."""
     addresses = await _read_addresses(netlink)
-    messages = await netlink.dump("link")
-    return {message["index"]: _decode(message, addresses[message["index"]]) for message in messages}
+    messages = {message["index"]: message for message in await netlink.dump("link")}
+    known = {**messages, **{message.get_attr("IFLA_IFNAME"): message for message in messages.values()}}
+
+    async def find(key: int | str) -> Any | None:
+        return known.get(key)
+
+    return {index: await _decode(message, addresses[index], find) for index, message in messages.items()}
 
 
 async def read_link(netlink: Netlink, ifindex: int) -> Link | None:
     """One interface, or ``None`` if it does not exist."""
+
+    async def find(key: int | str) -> Any | None:
+        # Not from a dump: with 200 interfaces that takes 65 ms, and one takes half a millisecond.
+        return await _read_message(netlink, key)
+
+    message = await find(ifindex)
+    if message is None:
+        return None
+    return await _decode(message, (await _read_addresses(netlink))[ifindex], find)
+
+
+async def _read_message(netlink: Netlink, key: int | str) -> Any | None:
+    selector = {"index": key} if isinstance(key, int) else {"ifname": key}
     try:
-        (message,) = await netlink.request("link", "get", index=ifindex)
+        (message,) = await netlink.request("link", "get", **selector)
     except NetlinkError as error:
         if error.code == errno.ENODEV:
             return None
         raise
-    return _decode(message, (await _read_addresses(netlink))[ifindex])
+    return message
 
 
-async def _read_addresses(netlink: Netlink) -> defaultdict[int, list[IPv4Interface]]:
-    found: defaultdict[int, list[IPv4Interface]] = defaultdict(list)
-    for message in await netlink.dump("addr", family=AF_INET):
-        # IFA_ADDRESS is the far end on a point-to-point link; IFA_LOCAL is always our own.
-        own = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        found[message["index"]].append(IPv4Interface(f"{own}/{message['prefixlen']}"))
+async def _read_addresses(netlink: Netlink) -> defaultdict[int, list[IPv4Interface | IPv6Interface]]:
+    found: defaultdict[int, list[IPv4Interface | IPv6Interface]] = defaultdict(list)
+    for message in await netlink.dump("addr"):
+        address = _decode_address(message)
+        if address is not None:
+            found[message["index"]].append(address)
     return found
 
 
-def _decode(message: Any, addresses: list[IPv4Interface]) -> Link:
+def _decode_address(message: Any) -> IPv4Interface | IPv6Interface | None:
+    """An address of ours that others can reach us by. Link-local ones cannot be told apart across interfaces, multicast ones
+    are groups, and a tentative one is perhaps somebody else's."""
+    # IFA_ADDRESS is the far end on a point-to-point link; IFA_LOCAL is always our own.
+    own = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    if message["family"] == AF_INET:
+        return IPv4Interface(f"{own}/{message['prefixlen']}")
+    flags = message.get_attr("IFA_FLAGS") or message["flags"]
+    is_in_doubt = flags & _IFA_F_DADFAILED or (flags & _IFA_F_TENTATIVE and not flags & _IFA_F_OPTIMISTIC)
+    if message["family"] != AF_INET6 or is_in_doubt:
+        return None
+    address = IPv6Interface(f"{own}/{message['prefixlen']}")
+    return None if address.is_link_local or address.is_multicast else address
+
+
+async def _decode(message: Any, addresses: list[IPv4Interface | IPv6Interface], find: _Find) -> Link:
     flags = message["flags"]
+    device, vlan = await _place(message, find)
     return Link(
         ifindex=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -54,4 +101,36 @@ def _decode(message: Any, addresses: list[IPv4Interface]) -> Link:
         addresses=tuple(addresses),
         is_up=bool(flags & _IFF_UP and flags & _IFF_LOWER_UP),
         mtu=message.get_attr("IFLA_MTU"),
+        device=device,
+        vlan=vlan,
     )
+
+
+async def _place(message: Any, find: _Find) -> tuple[int, int]:
+    """The interface at the bottom, and the tags of the frames there in one number; (0, 0) of one that is its own."""
+    device = vlan = tags = 0
+    while tags <= MAXIMUM_TAGS and (above := _parent_and_vid(message)) is not None:
+        parent = await find(above[0])
+        if parent is None:
+            break
+        device, vlan, tags = parent["index"], above[1] << 12 * tags | vlan, tags + 1
+        message = parent
+    return device, vlan
+
+
+def _parent_and_vid(message: Any) -> tuple[int | str, int] | None:
+    """The index or name of the interface that this one is a VLAN of, and which one."""
+    info = message.get_attr("IFLA_LINKINFO")
+    if info is None or info.get_attr("IFLA_INFO_KIND") != "vlan":
+        return _parent_and_vid_by_name(message.get_attr("IFLA_IFNAME"))
+    if message.get_attr("IFLA_LINK_NETNSID") is not None:
+        return None  # its parent is in another namespace: the index means another interface here
+    return message.get_attr("IFLA_LINK"), info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_ID")
+
+
+def _parent_and_vid_by_name(name: str) -> tuple[str, int] | None:
+    """Of an interface that something else than the kernel's VLAN driver made and named alike."""
+    named = _VLAN_NAME.fullmatch(name)
+    if named is None or not 0 < int(named["vid"]) < 4095:
+        return None
+    return named["parent"], int(named["vid"])

@@ -7,23 +7,29 @@ from garbage collection. What the kernel does with one, measured on 6.18 with it
   gratuitous one also within ``locktime``);
 - a MAC that changes *silently* (as Linux does it unless ``arp_notify`` is set) is noticed after 47 s: reachable time,
   delay, three unicast probes, FAILED, and only then a broadcast. `lbctl.network.watch` closes that gap;
-- losing the carrier, or ``ip link set down``, deletes the entry for good. `lbctl.network.kernel` puts it back.
+- losing the carrier, or ``ip link set down``, deletes the entry for good. `lbctl.network.kernel` puts it back;
+- all of this holds for IPv6 as well, with these differences: the kernel asks from its link-local address, so for the two
+  seconds in which that one is tentative after link-up, it asks nobody; it takes no MAC from an answer without the option that
+  holds it, as stations give to a unicast question; and it heeds no answer once the entry has failed.
 """
 
 from __future__ import annotations
 
 import errno
-from ipaddress import IPv4Address
-from socket import AF_INET
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from lbctl.core.model import Address
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Neighbour
 
 PROTOCOL = 0x6C
 """The mark of lbctl's own entries (NDA_PROTOCOL), as on its routes."""
+
+FAMILIES = frozenset({AF_INET, AF_INET6})
 
 NUD_NONE = 0x00
 NUD_REACHABLE = 0x02
@@ -51,7 +57,7 @@ def decode(message: Any) -> Neighbour:
     state = _STATES.get(message["state"], hex(message["state"]))
     return Neighbour(
         ifindex=message["ifindex"],
-        address=IPv4Address(message.get_attr("NDA_DST")),
+        address=ip_address(message.get_attr("NDA_DST")),
         mac=bytes.fromhex(mac.replace(":", "")) if mac else None,
         usable=mac is not None and state in _USABLE,
         state=state,
@@ -59,18 +65,18 @@ def decode(message: Any) -> Neighbour:
 
 
 async def read_neighbours(netlink: Netlink) -> tuple[Neighbour, ...]:
-    """The IPv4 entries of every interface."""
-    return tuple(decode(message) for message in await netlink.dump("neigh", family=AF_INET))
+    """The entries of every interface."""
+    return tuple(decode(message) for message in await _dump(netlink))
 
 
-async def read_owned(netlink: Netlink, ifindex: int) -> frozenset[IPv4Address]:
+async def read_owned(netlink: Netlink, ifindex: int) -> frozenset[Address]:
     """The addresses of an interface's entries that lbctl made, in this run or an earlier one."""
-    entries = await netlink.dump("neigh", family=AF_INET)
+    entries = await _dump(netlink)
     mine = (m for m in entries if m["ifindex"] == ifindex and m.get_attr("NDA_PROTOCOL") == PROTOCOL)
-    return frozenset(IPv4Address(message.get_attr("NDA_DST")) for message in mine)
+    return frozenset(ip_address(message.get_attr("NDA_DST")) for message in mine)
 
 
-async def install(netlink: Netlink, ifindex: int, address: IPv4Address) -> bool:
+async def install(netlink: Netlink, ifindex: int, address: Address) -> bool:
     """Make the entry managed, and have the kernel resolve it now. False: a permanent one of the operator's stands."""
     entry = await _read_entry(netlink, ifindex, address)
     # The kernel would strip NUD_PERMANENT, and with it the operator's pinned MAC.
@@ -80,7 +86,7 @@ async def install(netlink: Netlink, ifindex: int, address: IPv4Address) -> bool:
     return True
 
 
-async def remove(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
+async def remove(netlink: Netlink, ifindex: int, address: Address) -> None:
     """Delete the entry if it is a managed one."""
     entry = await _read_entry(netlink, ifindex, address)
     if entry is None or not (entry.get_attr("NDA_FLAGS_EXT") or 0) & _NTF_EXT_MANAGED:
@@ -92,7 +98,7 @@ async def remove(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
             raise
 
 
-async def verify(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
+async def verify(netlink: Netlink, ifindex: int, address: Address) -> None:
     """Have the kernel probe a resolved entry now (three requests, ``retrans_time_ms`` apart) and decide its fate."""
     entry = await _read_entry(netlink, ifindex, address)
     if entry is None or not decode(entry).usable or entry["state"] & (NUD_PROBE | NUD_PERMANENT):
@@ -100,7 +106,7 @@ async def verify(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
     await _overwrite(netlink, ifindex, address, mac=entry.get_attr("NDA_LLADDR"), state=NUD_PROBE)
 
 
-async def correct(netlink: Netlink, ifindex: int, address: IPv4Address, *, mac: bytes) -> None:
+async def correct(netlink: Netlink, ifindex: int, address: Address, *, mac: bytes) -> None:
     """Give the entry the MAC that was heard, should the kernel have ignored it (``locktime`` after the last change)."""
     entry = await _read_entry(netlink, ifindex, address)
     if entry is None or entry["state"] & NUD_PERMANENT or decode(entry).mac == mac:
@@ -108,14 +114,18 @@ async def correct(netlink: Netlink, ifindex: int, address: IPv4Address, *, mac: 
     await _overwrite(netlink, ifindex, address, mac=mac.hex(":"), state=NUD_REACHABLE)
 
 
-async def _overwrite(netlink: Netlink, ifindex: int, address: IPv4Address, *, mac: str, state: int) -> None:
+async def _dump(netlink: Netlink) -> list[Any]:
+    return [entry for entry in await netlink.dump("neigh") if entry["family"] in FAMILIES]
+
+
+async def _overwrite(netlink: Netlink, ifindex: int, address: Address, *, mac: str, state: int) -> None:
     key = {"ifindex": ifindex, "dst": str(address)}
     await netlink.request("neigh", "change", **key, lladdr=mac, state=state, flags=_NTF_EXT_LEARNED)
     # A request that sets a state clears the managed flag, and one that sets the flag ignores the state: hence two.
     await _set_managed(netlink, ifindex, address)
 
 
-async def _set_managed(netlink: Netlink, ifindex: int, address: IPv4Address) -> None:
+async def _set_managed(netlink: Netlink, ifindex: int, address: Address) -> None:
     await netlink.request(
         "neigh",
         "replace",
@@ -128,7 +138,7 @@ async def _set_managed(netlink: Netlink, ifindex: int, address: IPv4Address) -> 
     )
 
 
-async def _read_entry(netlink: Netlink, ifindex: int, address: IPv4Address) -> Any | None:
+async def _read_entry(netlink: Netlink, ifindex: int, address: Address) -> Any | None:
     try:
         (entry,) = await netlink.request("neigh", "get", ifindex=ifindex, dst=str(address))
     except NetlinkError as error:

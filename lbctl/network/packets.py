@@ -1,4 +1,8 @@
-"""ARP over packet sockets: announcements, the duplicate-address probe, and sockets for the watch."""
+"""ARP and neighbour discovery over packet sockets: announcements, the search for duplicates, and sockets for the watch.
+
+The sockets see untagged frames only. Those of a VLAN for which the kernel has no interface it takes the tag off, and marks them
+as meant for another host; a station there has nothing to do with this network.
+"""
 
 from __future__ import annotations
 
@@ -6,72 +10,100 @@ import asyncio
 import ctypes
 import socket
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address
 
-from lbctl.network import arp
+from lbctl.core.model import Address
+from lbctl.network import arp, ndp, resolution
 from lbctl.network.port import Link
 from lbctl.network.refusals import explained
 
-_ETH_P_ARP = 0x0806
 _SO_ATTACH_FILTER = 26
+_SOL_PACKET = 263
+_PACKET_ADD_MEMBERSHIP = 1
+_PACKET_MR_MULTICAST = 0
 _FRAME_SIZE = 2048
 
-# Classic BPF: load the half-word at 20 (ARP operation); keep the frame if it is a reply, else drop it.
-_REPLIES_ONLY = ((0x28, 0, 0, 20), (0x15, 0, 1, arp.REPLY), (0x06, 0, 0, _FRAME_SIZE), (0x06, 0, 0, 0))
+# Classic BPF: load a byte, a half-word, or what the kernel notes beside the frame; compare; return.
+_BYTE, _HALF_WORD, _NOTE = 0x30, 0x28, 0x20
+_JUMP_IF_EQUAL = 0x15
+_RETURN = 0x06
+_PACKET_TYPE = 0xFFFF_F000 + 4
+_PACKET_OTHERHOST = 3
+
+_Condition = tuple[int, int, int]
+_ETHERTYPES = {4: arp.ETHERTYPE, 6: ndp.ETHERTYPE}
+_KINDS: dict[int, tuple[_Condition, ...]] = {4: (), 6: ((_BYTE, 20, ndp.ICMPV6),)}
+"""What tells a frame of address resolution from others of its ethertype."""
+_ANSWERS = {4: (_HALF_WORD, 20, arp.REPLY), 6: (_BYTE, 54, ndp.ADVERTISEMENT)}
 
 
-def open_arp_socket(name: str, *, replies_only: bool = False) -> socket.socket:
-    """A non-blocking packet socket for the ARP frames of an interface. `NetworkError` if it cannot be bound."""
+def open_socket(name: str, *, version: int, answers_only: bool = False) -> socket.socket:
+    """A non-blocking packet socket for the ARP (of IP version 4) or neighbour discovery (6) of an interface. `NetworkError` if
+    it cannot be bound."""
+    conditions = (*_KINDS[version], *([_ANSWERS[version]] if answers_only else []))
     with explained(f"open a packet socket on {name}"):
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
-            if replies_only:
-                _attach_filter(opened)
-            opened.bind((name, _ETH_P_ARP))
+            _attach_filter(opened, conditions)
+            opened.bind((name, _ETHERTYPES[version]))
         except OSError:
             opened.close()
             raise
     return opened
 
 
-def announce(link: Link, vip: IPv4Address) -> None:
-    """Broadcast one gratuitous ARP for the VIP."""
-    with _arp_socket(link, f"announce {vip} on {link.name}") as opened:
-        opened.send(arp.announcement(mac=link.mac, address=vip))
+def announce(link: Link, vip: Address) -> None:
+    """Tell everybody that the VIP is at the link's MAC."""
+    with explained(f"announce {vip} on {link.name}"), open_socket(link.name, version=vip.version) as opened:
+        opened.send(resolution.announcement(link, vip))
 
 
-async def find_duplicate(link: Link, vip: IPv4Address, *, probes: int, spacing_s: float) -> bytes | None:
-    """Probe for the VIP (RFC 5227 section 2.1.1, with shorter waits); the MAC of the first station that claims it."""
-    with _arp_socket(link, f"probe for {vip} on {link.name}") as opened:
+async def find_duplicate(link: Link, vip: Address, *, probes: int, spacing_s: float) -> bytes | None:
+    """Probe for the VIP (RFC 5227 section 2.1.1, RFC 4862 section 5.4, with shorter waits); the MAC of the first station that
+    claims it."""
+    with explained(f"probe for {vip} on {link.name}"), open_socket(link.name, version=vip.version) as opened:
+        if isinstance(vip, IPv6Address):
+            _join(opened, link, ndp.solicited_node(vip))
         for _ in range(probes):
-            opened.send(arp.probe(mac=link.mac, address=vip))
+            opened.send(resolution.probe(link, vip))
             claimant = await _hear_claim(opened, vip, own_mac=link.mac, wait_s=spacing_s)
             if claimant is not None:
                 return claimant
     return None
 
 
-async def _hear_claim(opened: socket.socket, vip: IPv4Address, *, own_mac: bytes, wait_s: float) -> bytes | None:
+async def _hear_claim(opened: socket.socket, vip: Address, *, own_mac: bytes, wait_s: float) -> bytes | None:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(wait_s):
             while True:
-                packet = arp.parse(await loop.sock_recv(opened, _FRAME_SIZE))
-                if packet is not None and packet.claims(vip) and packet.sender_mac != own_mac:
-                    return packet.sender_mac
+                packet = resolution.parse(await loop.sock_recv(opened, _FRAME_SIZE))
+                if packet is not None and packet.claims(vip) and own_mac not in (packet.station, packet.sender_mac):
+                    return packet.station
     except TimeoutError:
         return None
 
 
-@contextmanager
-def _arp_socket(link: Link, action: str) -> Iterator[socket.socket]:
-    with explained(action), open_arp_socket(link.name) as opened:
-        yield opened
+def _join(opened: socket.socket, link: Link, group: IPv6Address) -> None:
+    """Have the NIC deliver frames to the group, as long as the socket is open: a rival's search goes nowhere else."""
+    mac = ndp.multicast_mac(group)
+    membership = struct.pack("iHH8s", link.ifindex, _PACKET_MR_MULTICAST, len(mac), mac)
+    opened.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
 
 
-def _attach_filter(opened: socket.socket) -> None:
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _REPLIES_ONLY))
-    program = struct.pack("HP", len(_REPLIES_ONLY), ctypes.addressof(code))
+def _attach_filter(opened: socket.socket, conditions: tuple[_Condition, ...]) -> None:
+    """Keep only frames that are meant for us and for which all conditions (load, offset, value) hold."""
+    tests = [(_NOTE, _PACKET_TYPE, _PACKET_OTHERHOST, True), *((*condition, False) for condition in conditions)]
+    steps: list[tuple[int, int, int, int]] = []
+    for position, (load, offset, value, is_unwanted) in enumerate(tests):
+        to_the_drop = 2 * (len(tests) - position) - 1
+        steps += [(load, 0, 0, offset), (_JUMP_IF_EQUAL, *_jumps(to_the_drop, if_equal=is_unwanted), value)]
+    steps += [(_RETURN, 0, 0, _FRAME_SIZE), (_RETURN, 0, 0, 0)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HP", len(steps), ctypes.addressof(code))
     opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def _jumps(distance: int, *, if_equal: bool) -> tuple[int, int]:
+    """How far to go if equal, and if not."""
+    return (distance, 0) if if_equal else (0, distance)

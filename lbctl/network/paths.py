@@ -13,12 +13,13 @@ import errno
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
-from socket import AF_INET
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from lbctl.core.model import Address
 from lbctl.errors import NetworkError
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import ProbePath
@@ -29,6 +30,8 @@ RULE_PRIORITY = 108
 TABLE_BASE = 0x6C62_0000
 _TABLE_MASK = 0xFFFF
 _FALLBACK_METRIC = 0xFFFF
+_FAMILIES = {4: AF_INET, 6: AF_INET6}
+_HOST_BITS = {AF_INET: 32, AF_INET6: 128}
 _RTN_UNREACHABLE = 7
 _RTNH_F_ONLINK = 4
 
@@ -37,6 +40,7 @@ _RTNH_F_ONLINK = 4
 class Rule:
     """``ip rule``: packets with this mark look up this table."""
 
+    family: int
     mark: int
     table: int
     priority: int = RULE_PRIORITY
@@ -48,12 +52,12 @@ class Route:
     """``ip route``: a VIP via a backend, or (``via`` and ``ifindex`` are ``None``) unreachable."""
 
     table: int
-    vip: IPv4Address
-    via: IPv4Address | None = None
+    vip: Address
+    via: Address | None = None
     ifindex: int | None = None
 
     @property
-    def slot(self) -> tuple[int, IPv4Address, bool]:
+    def slot(self) -> tuple[int, Address, bool]:
         """What the kernel holds at most one route for."""
         return self.table, self.vip, self.via is None
 
@@ -80,14 +84,18 @@ def tables_of(paths: frozenset[ProbePath]) -> PathTables:
             hint="give each backend a mark of its own",
         )
     return PathTables(
-        rules=frozenset(Rule(mark=path.mark, table=_table(path)) for path in paths),
+        rules=frozenset(
+            Rule(family=_FAMILIES[vip.version], mark=path.mark, table=_table(path))
+            for path in paths
+            for vip in path.vips
+        ),
         routes=frozenset(route for path in paths for route in _routes(path)),
     )
 
 
 async def read_tables(netlink: Netlink) -> PathTables:
     """What the kernel holds that is lbctl's."""
-    rules = await netlink.dump("rule", family=AF_INET)
+    rules = await netlink.dump("rule")
     routes = await netlink.dump_routes(protocol=PROTOCOL)
     return PathTables(
         rules=frozenset(_decode_rule(rule) for rule in rules if _is_our_rule(rule)),
@@ -119,11 +127,12 @@ def _routes(path: ProbePath) -> Iterator[Route]:
 
 
 def _is_our_rule(rule: Any) -> bool:
-    return rule.get_attr("FRA_PROTOCOL") == PROTOCOL and _is_our_table(rule.get_attr("FRA_TABLE"))
+    is_ours = rule["family"] in _FAMILIES.values() and rule.get_attr("FRA_PROTOCOL") == PROTOCOL
+    return is_ours and _is_our_table(rule.get_attr("FRA_TABLE"))
 
 
 def _is_our_route(route: Any) -> bool:
-    return route["dst_len"] == 32 and _is_our_table(route.get_attr("RTA_TABLE"))
+    return route["dst_len"] == _HOST_BITS.get(route["family"]) and _is_our_table(route.get_attr("RTA_TABLE"))
 
 
 def _is_our_table(table: int | None) -> bool:
@@ -132,6 +141,7 @@ def _is_our_table(table: int | None) -> bool:
 
 def _decode_rule(message: Any) -> Rule:
     return Rule(
+        family=message["family"],
         mark=message.get_attr("FRA_FWMARK") or 0,
         table=message.get_attr("FRA_TABLE"),
         priority=message.get_attr("FRA_PRIORITY") or 0,
@@ -143,15 +153,15 @@ def _decode_route(message: Any) -> Route:
     gateway = message.get_attr("RTA_GATEWAY")
     return Route(
         table=message.get_attr("RTA_TABLE"),
-        vip=IPv4Address(message.get_attr("RTA_DST")),
-        via=IPv4Address(gateway) if gateway else None,
+        vip=ip_address(message.get_attr("RTA_DST")),
+        via=ip_address(gateway) if gateway else None,
         ifindex=message.get_attr("RTA_OIF") if gateway else None,
     )
 
 
 def _rule_arguments(rule: Rule) -> dict[str, int]:
     return {
-        "family": AF_INET,
+        "family": rule.family,
         "priority": rule.priority,
         "fwmark": rule.mark,
         "fwmask": rule.mask,
@@ -161,7 +171,9 @@ def _rule_arguments(rule: Rule) -> dict[str, int]:
 
 
 def _route_arguments(route: Route) -> dict[str, Any]:
-    common = {"family": AF_INET, "table": route.table, "dst": f"{route.vip}/32", "proto": PROTOCOL}
+    family = _FAMILIES[route.vip.version]
+    destination = f"{route.vip}/{_HOST_BITS[family]}"
+    common = {"family": family, "table": route.table, "dst": destination, "proto": PROTOCOL}
     if route.via is None:
         return {**common, "type": _RTN_UNREACHABLE, "priority": _FALLBACK_METRIC}
     return {**common, "gateway": str(route.via), "oif": route.ifindex, "flags": _RTNH_F_ONLINK}

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface
 from typing import Protocol
 
+from lbctl.core.model import Address
 from lbctl.network.tcp import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A network interface as the kernel has it."""
+    """A network interface as the kernel has it. Of a VLAN sub-interface ``device`` is the index of the interface at the bottom,
+    whose frames carry the tags, and ``vlan`` says which: the id of one tag, or of two the outer id times 4,096 plus the inner
+    one."""
 
     ifindex: int
     name: str
     mac: bytes
-    addresses: tuple[IPv4Interface, ...]
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
     is_up: bool
     mtu: int
+    device: int = 0
+    """0: it is its own."""
+    vlan: int = 0
+
+    @property
+    def attach_index(self) -> int:
+        """The interface that a program has to be on to see its frames."""
+        return self.device or self.ifindex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +40,7 @@ class Neighbour:
     PERMANENT; ``state`` is the kernel's name for it, in lower case."""
 
     ifindex: int
-    address: IPv4Address
+    address: Address
     mac: bytes | None
     usable: bool
     state: str
@@ -64,8 +75,8 @@ class ProbePath:
     and go to one of ``vips`` leave by ``ifindex`` via the backend's real address."""
 
     mark: int
-    vips: frozenset[IPv4Address]
-    via: IPv4Address
+    vips: frozenset[Address]
+    via: Address
     ifindex: int
 
 
@@ -82,20 +93,20 @@ class Network(Protocol):
         ...
 
     async def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
-        """The IPv4 neighbour entries of an interface."""
+        """The neighbour entries of an interface, of both families."""
         ...
 
-    async def manage_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
         """Install ``managed extern_learn``: the kernel resolves it at once and keeps it fresh, a silent change of MAC
         is found within a second, and the entry returns after the link was down. An operator's permanent entry is left
         alone. Idempotent."""
         ...
 
-    async def release_neighbour(self, ifindex: int, address: IPv4Address) -> None:
+    async def release_neighbour(self, ifindex: int, address: Address) -> None:
         """Delete a managed entry. Idempotent."""
         ...
 
-    async def owned_neighbours(self, ifindex: int) -> frozenset[IPv4Address]:
+    async def owned_neighbours(self, ifindex: int) -> frozenset[Address]:
         """The addresses that `manage_neighbour` was called for on this interface, in this run or an earlier one."""
         ...
 
@@ -105,12 +116,25 @@ class Network(Protocol):
         the routes of one that goes down (its paths are unreachable meanwhile)."""
         ...
 
-    async def announce(self, link: Link, vip: IPv4Address) -> None:
-        """Send one gratuitous ARP for the VIP with the link's MAC."""
+    async def announce(self, link: Link, vip: Address) -> None:
+        """Send one gratuitous ARP, or unsolicited neighbour advertisement (RFC 4861 section 7.2.6), for the VIP with the
+        link's MAC; with the tags of its VLAN if it has one, by way of the kernel's sub-interface."""
         ...
 
-    async def find_duplicate(self, link: Link, vip: IPv4Address) -> bytes | None:
-        """RFC 5227 ARP probe: the MAC of a station that already answers for the VIP, or ``None`` after the wait."""
+    async def find_duplicate(self, link: Link, vip: Address) -> bytes | None:
+        """RFC 5227 ARP probe, or duplicate address detection (RFC 4862 section 5.4): the MAC of a station that already
+        answers for the VIP, or ``None`` after the wait."""
+        ...
+
+    async def listen_for(self, ifindex: int, vips: frozenset[IPv6Address]) -> None:
+        """Be a member of the solicited-node groups (RFC 4291 section 2.7.1) of exactly these VIPs on an interface, among those
+        that lbctl joined: else NICs and snooping switches keep solicitations away. Idempotent."""
+        ...
+
+    async def untag(self, ifindex: int) -> str:
+        """See to it that VLAN tags stay in the frames of an interface: NICs that take them out on receiving (RX VLAN
+        off-load) hide them from XDP, and are told not to. Returns "" when it is so, else why it cannot be had. It is so
+        for every interface that has no such off-load."""
         ...
 
     async def send_segments(self, segments: Sequence[Segment]) -> int:

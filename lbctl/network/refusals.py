@@ -26,9 +26,18 @@ def explained(action: str) -> Iterator[None]:
     try:
         yield
     except NetlinkError as error:
-        raise _explanation(error.code, action) from error
+        raise _without_ipv6(error, action) or _explanation(error.code, action) from error
     except OSError as error:
         raise _explanation(error.errno or 0, action) from error
+
+
+def _without_ipv6(error: NetlinkError, action: str) -> LbctlError | None:
+    """The kernel has several errno for it (an address gets EACCES, a neighbour EINVAL), but mostly says the words."""
+    if error.code != errno.EACCES and "IPv6 is disabled" not in str(error.args[-1]):
+        return None
+    return NetworkError(
+        f"cannot {action}: IPv6 is disabled on the interface", hint="sysctl -w net.ipv6.conf.IFACE.disable_ipv6=0"
+    )
 
 
 def _explanation(code: int, action: str) -> LbctlError:

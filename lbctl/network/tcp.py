@@ -7,15 +7,18 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import ClassVar
 
+from lbctl.core.model import Address
+from lbctl.network.checksum import checksum, transport_checksum
 from lbctl.network.refusals import explained
 
 TTL = 64
 _PROTOCOL = 6
 _HEADER = 0x5000  # of five words
-_SIZE = 40
+_SIZE = 20
+_IPV4_SIZE = 20
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +27,9 @@ class Segment:
 
     FLAGS: ClassVar[int]
 
-    source: IPv4Address
+    source: Address
     source_port: int
-    destination: IPv4Address
+    destination: Address
     destination_port: int
     seq: int
     ack: int = 0
@@ -50,27 +53,42 @@ class KeepAlive(Segment):
 
 
 def packet_of(segment: Segment) -> bytes:
-    """The IPv4 packet (RFC 791, RFC 9293), 40 bytes with both checksums."""
-    addresses = segment.source.packed + segment.destination.packed
-    head = struct.pack(">BBHHHBBH", 0x45, 0, _SIZE, 0, 0x4000, TTL, _PROTOCOL, 0)
+    """The packet with its checksums: 40 bytes of IPv4 (RFC 791), or 60 of IPv6 (RFC 8200)."""
+    header = _ipv4_header if segment.source.version == 4 else _ipv6_header
+    return header(segment) + _tcp(segment)
+
+
+def _tcp(segment: Segment) -> bytes:
+    """RFC 9293 section 3.1, without options."""
     ports = struct.pack(">HHII", segment.source_port, segment.destination_port, segment.seq, segment.ack)
-    rest = ports + struct.pack(">HHHH", _HEADER | segment.FLAGS, 0, 0, 0)
-    pseudo = addresses + struct.pack(">HH", _PROTOCOL, len(rest))
-    tcp = rest[:16] + struct.pack(">H", _checksum(pseudo + rest)) + rest[18:]
-    return head[:10] + struct.pack(">H", _checksum(head + addresses)) + addresses + tcp
+    unsummed = ports + struct.pack(">HHHH", _HEADER | segment.FLAGS, 0, 0, 0)
+    total = transport_checksum(unsummed, source=segment.source, destination=segment.destination, protocol=_PROTOCOL)
+    return unsummed[:16] + struct.pack(">H", total) + unsummed[18:]
 
 
-def _checksum(octets: bytes) -> int:
-    total: int = sum(struct.unpack(f">{len(octets) // 2}H", octets))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+def _ipv4_header(segment: Segment) -> bytes:
+    addresses = segment.source.packed + segment.destination.packed
+    head = struct.pack(">BBHHHBBH", 0x45, 0, _IPV4_SIZE + _SIZE, 0, 0x4000, TTL, _PROTOCOL, 0)
+    return head[:10] + struct.pack(">H", checksum(head + addresses)) + addresses
+
+
+def _ipv6_header(segment: Segment) -> bytes:
+    head = struct.pack(">IHBB", 6 << 28, _SIZE, _PROTOCOL, TTL)
+    return head + segment.source.packed + segment.destination.packed
 
 
 def send(segments: Iterable[Segment]) -> int:
     """Send them by ordinary routing; returns how many the kernel took. `NetworkError` if no raw socket can be had."""
+    by_family: dict[int, list[Segment]] = {}
+    for segment in segments:
+        by_family.setdefault(segment.destination.version, []).append(segment)
+    return sum(_send(_FAMILIES[version], some) for version, some in by_family.items())
+
+
+def _send(family: socket.AddressFamily, segments: Iterable[Segment]) -> int:
     sent = 0
-    with explained("open a raw socket"), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+    # Of this protocol the whole packet is ours to say, its source too, in both families.
+    with explained("open a raw socket"), socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for segment in segments:
             try:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, segment.mark)

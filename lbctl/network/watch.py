@@ -2,7 +2,8 @@
 
 The kernel takes most of a minute to notice a MAC that changed without a gratuitous ARP (see `neighbours`), and as long
 to notice that a neighbour has vanished. So each neighbour is asked by unicast a few times a second, as RFC 1122
-section 2.3.2.1 (2) has it. No answer: it is asked by broadcast, and the kernel learns the new MAC from the answer.
+section 2.3.2.1 (2) has it for ARP, and RFC 4861 section 7.3.3 for IPv6. No answer: everybody is asked (by broadcast, or in
+the solicited-node group), and the kernel learns the new MAC from the answer.
 Silence for a while: the kernel is told to verify the entry. Nothing on the machine is configured for this.
 """
 
@@ -10,21 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
+from lbctl.core.model import Address
 from lbctl.errors import LbctlError
-from lbctl.network import arp
-from lbctl.network.packets import open_arp_socket
+from lbctl.network import resolution
+from lbctl.network.packets import open_socket
 from lbctl.network.port import Link
 
 _log = logging.getLogger(__name__)
 
-_EAGER_BROADCASTS = 3
-_BROADCAST_EVERY = 4
-"""After a few eager ones, a silent neighbour is asked by broadcast in one round of four."""
+EVERYBODY = b"\xff" * 6
+_EAGER_ROUNDS = 3
+_ASK_EVERYBODY_EVERY = 4
+"""After a few eager rounds, everybody is asked for a silent neighbour in one round of four."""
 _ROUNDS_TO_SILENCE = 10
 
 
@@ -36,18 +39,22 @@ class Acquaintance:
     unanswered: int = 0
 
     def heard_from(self, mac: bytes) -> bool:
-        """An answer came. True if the neighbour has another MAC than before."""
-        has_moved = self.mac is not None and mac != self.mac
+        """An answer came. True if the kernel may not know: another MAC than before, or the first answer after a silence."""
+        is_news = self.unanswered >= _ROUNDS_TO_SILENCE or (self.mac is not None and mac != self.mac)
         self.mac, self.unanswered = mac, 0
-        return has_moved
+        return is_news
+
+    def doubt(self) -> None:
+        """Ask everybody in the next round, as if the last had gone unanswered."""
+        self.unanswered = max(self.unanswered, 1)
 
     def next_recipient(self) -> bytes | None:
-        """The MAC to ask in this round, or ``None`` to hold back; counts the round as unanswered."""
+        """The MAC to ask in this round, `EVERYBODY`, or ``None`` to hold back; counts the round as unanswered."""
         silent_rounds, self.unanswered = self.unanswered, self.unanswered + 1
         if self.mac is not None and silent_rounds == 0:
             return self.mac
-        is_due = silent_rounds <= _EAGER_BROADCASTS or silent_rounds % _BROADCAST_EVERY == 0
-        return arp.BROADCAST if is_due else None
+        is_due = silent_rounds <= _EAGER_ROUNDS or silent_rounds % _ASK_EVERYBODY_EVERY == 0
+        return EVERYBODY if is_due else None
 
     @property
     def has_just_fallen_silent(self) -> bool:
@@ -63,62 +70,80 @@ class NeighbourWatch:
         *,
         link: Callable[[], Link],
         interval_s: float,
-        on_silence: Callable[[IPv4Address], Coroutine[None, None, None]],
-        on_move: Callable[[IPv4Address, bytes], Coroutine[None, None, None]],
+        on_silence: Callable[[Address], Coroutine[None, None, None]],
+        on_news: Callable[[Address, bytes], Coroutine[None, None, None]],
     ) -> None:
         self._link = link
         self._interval_s = interval_s
         self._on_silence = on_silence
-        self._on_move = on_move
+        self._on_news = on_news
         self._tasks: set[asyncio.Task[None]] = set()
-        self._acquaintances: dict[IPv4Address, Acquaintance] = {}
-        self._socket = open_arp_socket(link().name, replies_only=True)
-        asyncio.get_running_loop().add_reader(self._socket, self._hear)
+        self._acquaintances: dict[Address, Acquaintance] = {}
+        self._sockets: dict[int, socket.socket] = {}
+        """By IP version."""
         self._start(self._run())
 
-    def add(self, address: IPv4Address) -> None:
-        """Watch this neighbour too."""
+    def add(self, address: Address) -> None:
+        """Watch this neighbour too. `NetworkError` if the interface cannot be listened to."""
+        if address.version not in self._sockets:
+            self._sockets[address.version] = self._listen(address.version)
         self._acquaintances.setdefault(address, Acquaintance())
 
-    def discard(self, address: IPv4Address) -> None:
+    def discard(self, address: Address) -> None:
         """Watch this neighbour no longer."""
         self._acquaintances.pop(address, None)
 
+    def doubt(self, address: Address | None = None) -> None:
+        """The kernel has dropped its entry for this neighbour, or perhaps for any. It learns the MAC anew from an answer that
+        everybody was asked for; in one to somebody who knows the MAC, an IPv6 station leaves it out."""
+        for known, acquaintance in self._acquaintances.items():
+            if address in (None, known):
+                acquaintance.doubt()
+
     async def close(self) -> None:
-        """Stop asking and release the socket."""
+        """Stop asking and release the sockets."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
+        for opened in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(opened)
+            opened.close()
+        self._sockets.clear()
+
+    def _listen(self, version: int) -> socket.socket:
+        opened = open_socket(self._link().name, version=version, answers_only=True)
+        asyncio.get_running_loop().add_reader(opened, self._hear, opened)
+        return opened
 
     async def _run(self) -> None:
         while True:
             for address, acquaintance in tuple(self._acquaintances.items()):
                 self._ask(address, acquaintance)
-                if acquaintance.has_just_fallen_silent:
-                    _log.warning("%s on %s does not answer ARP", address, self._link().name)
-                    self._start(self._on_silence(address))
             await asyncio.sleep(self._interval_s)
 
-    def _ask(self, address: IPv4Address, acquaintance: Acquaintance) -> None:
-        recipient = acquaintance.next_recipient()
-        if recipient is None:
-            return
+    def _ask(self, address: Address, acquaintance: Acquaintance) -> None:
         link = self._link()
-        frame = arp.request(mac=link.mac, sender=_sender(link, address), target=address, to=recipient)
-        with suppress(OSError):  # the link is down, or gone: the event stream tells of it
-            self._socket.send(frame)
+        if not resolution.can_ask(link, address):
+            return
+        recipient = acquaintance.next_recipient()
+        if acquaintance.has_just_fallen_silent:
+            _log.warning("%s on %s does not answer %s", address, link.name, resolution.name_for(address))
+            self._start(self._on_silence(address))
+        if recipient is not None:
+            frame = resolution.question(link, address, to=None if recipient == EVERYBODY else recipient)
+            with suppress(OSError):  # the link is down, or gone: the event stream tells of it
+                self._sockets[address.version].send(frame)
 
-    def _hear(self) -> None:
+    def _hear(self, opened: socket.socket) -> None:
         try:
-            packet = arp.parse(self._socket.recv(2048))
+            packet = resolution.parse(opened.recv(2048))
         except OSError:  # going down is reported once through the socket
             return
-        if packet is None or packet.sender not in self._acquaintances or packet.sender_mac == self._link().mac:
+        if packet is None or packet.answered is None or packet.sender_mac == self._link().mac:
             return
-        if self._acquaintances[packet.sender].heard_from(packet.sender_mac):
-            self._start(self._on_move(packet.sender, packet.sender_mac))
+        acquaintance = self._acquaintances.get(packet.answered)
+        if acquaintance is not None and acquaintance.heard_from(packet.station):
+            self._start(self._on_news(packet.answered, packet.station))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         async def guarded() -> None:
@@ -130,8 +155,3 @@ class NeighbourWatch:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _sender(link: Link, target: IPv4Address) -> IPv4Address:
-    """Our address in the target's subnet; else none, as in a probe."""
-    return next((own.ip for own in link.addresses if target in own.network), arp.UNSPECIFIED)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from lbctl.core.addresses import endpoint
 from lbctl.core.verdict import Outcome, ProbeResult
 from lbctl.errors import LbctlError, NetworkError, SystemRequirementError
 from lbctl.probes.port import Target
@@ -31,6 +32,7 @@ _OUTCOMES = {
     errno.EHOSTDOWN: Outcome.UNREACHABLE,
     errno.ENONET: Outcome.UNREACHABLE,
     errno.ENOPROTOOPT: Outcome.UNREACHABLE,  # ICMP protocol unreachable
+    errno.EPROTO: Outcome.UNREACHABLE,  # the same of ICMPv6: a parameter problem
     errno.ECONNRESET: Outcome.FAILED,
     errno.ECONNABORTED: Outcome.FAILED,
     errno.EPIPE: Outcome.FAILED,
@@ -168,15 +170,24 @@ async def _connect(sock: socket.socket, target: Target, *, by: float) -> None:
     except TimeoutError:
         raise WireError(Outcome.TIMEOUT, f"TCP handshake unanswered on port {target.port}") from None
     except OSError as error:
-        outcome = _OUTCOMES.get(error.errno or 0)
+        outcome = _outcome(error, target)
         if outcome is None:
             raise _local_fault(error, target) from error
         raise WireError(outcome, f"{_words(error)} on port {target.port}") from None
 
 
+def _outcome(error: OSError, target: Target) -> Outcome | None:
+    """What a failure to connect says of the server; ``None``: of the director itself. Of IPv6 the kernel tells in the same
+    words (EACCES) that a firewall on the way prohibits it and that a rule here does: for IPv4 the former is unreachable."""
+    if error.errno == errno.EACCES and target.address.version == 6:
+        return Outcome.UNREACHABLE
+    return _OUTCOMES.get(error.errno or 0)
+
+
 def _open_socket(target: Target) -> socket.socket:
     try:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        family = socket.AF_INET if target.address.version == 4 else socket.AF_INET6
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         raise SystemRequirementError(
             f"cannot open a socket for a probe: {error.strerror}", hint="raise the daemon's limit of open files"
@@ -218,7 +229,7 @@ def _acknowledge_at_once(sock: socket.socket) -> None:
 
 def _local_fault(error: OSError, target: Target) -> LbctlError:
     return NetworkError(
-        f"cannot send a probe to {target.address}:{target.port}: {error.strerror}",
+        f"cannot send a probe to {endpoint(target.address, target.port)}: {error.strerror}",
         hint="look for a firewall rule, a prohibiting route or exhausted local ports on the director itself",
     )
 

@@ -7,9 +7,9 @@ A probe is one file in this package. It takes what the check declares, addresses
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Protocol
 
+from lbctl.core.model import Address
 from lbctl.core.verdict import ProbeResult
 
 
@@ -18,14 +18,15 @@ class Target:
     """Where a probe goes.
 
     ``address`` is the IP destination (a VIP, or a backend's real address). ``mark`` is the socket mark (SO_MARK) that
-    policy routing maps to one backend, 0 for ordinary routing. ``source`` is the local address to bind, if any.
+    policy routing maps to one backend, 0 for ordinary routing. ``source`` is the local address to bind, if any, of the
+    same family.
     """
 
-    address: IPv4Address
+    address: Address
     port: int
     timeout_s: float
     mark: int = 0
-    source: IPv4Address | None = None
+    source: Address | None = None
 
 
 class Probe(Protocol):

@@ -19,6 +19,7 @@ from ipaddress import IPv4Address
 from itertools import cycle
 from typing import Any
 
+from lbctl.core.model import Address
 from lbctl.lab.node import Node
 from lbctl.lab.wait import wait_until
 
@@ -30,7 +31,7 @@ _MOODS = (b"95%\n", b"20%\n", b"60%\n", b"35%\n", b"100%\n")
 class Visit:
     """A connection from a client to a ``names`` server, which tells who serves it as often as it is asked."""
 
-    def __init__(self, client: Node, address: IPv4Address, port: int, *, source: IPv4Address | None = None) -> None:
+    def __init__(self, client: Node, address: IPv4Address, port: int, *, source: Address | None = None) -> None:
         """``source`` is one of the client's own addresses, if it has several."""
         with client.enter():
             own = (str(source), 0) if source else None

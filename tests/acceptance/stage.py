@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.cli.client import get
+from lbctl.core.model import Address
 from lbctl.core.verdict import Outcome
 from lbctl.daemon.models import BackendStatus, Flows, Status
 from lbctl.dataplane import bpf, loader
@@ -26,6 +27,7 @@ from lbctl.lab.node import Node
 from lbctl.lab.topology import VIP, Lab
 from lbctl.lab.wait import wait_until
 from lbctl.probes.dicom import DicomEcho, Phase
+from tests.netns.pinned import PinnedBackends
 
 POOL = "archives"
 PEER = dicom.Peer(address=VIP, port=DICOM_PORT, called_ae=AE_TITLE)
@@ -83,7 +85,7 @@ def new_connections(daemon: Daemon) -> Counter[str]:
     return Counter({name: row.new_connections for name, row in backends_by_name(daemon).items()})
 
 
-def flows_of(daemon: Daemon) -> dict[tuple[IPv4Address, int], str]:
+def flows_of(daemon: Daemon) -> dict[tuple[Address, int], str]:
     """The backend of every open flow, by client and port, as ``lbctl flows --json`` tells it."""
     found = Flows.model_validate_json(daemon.ctl("flows", "--json", "--limit", "10000").stdout)
     return {(flow.client, flow.client_port): flow.backend for flow in found.flows if flow.state == "open"}
@@ -112,15 +114,10 @@ def slots_by_backend(daemon: Daemon, lab: Lab) -> Counter[str]:
     (table,) = (int(row) for row in pinned(daemon, "lb_pools")["table"] if row)
     base, size = table & 0xFFFF_FFFF, table >> 32
     owners, slots = np.unique(pinned(daemon, "lb_slots")[base : base + size], return_counts=True)
-    addresses = pinned(daemon, "lb_backends")["address"]
-    names = {int(node.address): node.name for node in lab.backends}
-    return Counter(
-        {
-            names[int(addresses[owner & 0xFFFF])]: count
-            for owner, count in zip(owners.tolist(), slots.tolist(), strict=True)
-            if owner
-        }
-    )
+    backends = PinnedBackends(daemon.pins)
+    names: dict[Address, str] = {node.address: node.name for node in lab.backends}
+    counted = zip(owners.tolist(), slots.tolist(), strict=True)
+    return Counter({names[backends.address_of(owner)]: count for owner, count in counted if owner})
 
 
 # Archives ------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from lbctl.core.model import Address
 from lbctl.dataplane import bpf, loader
 from lbctl.lab.agent import DEFAULT_PORT
 from lbctl.lab.daemon import Daemon
@@ -221,7 +222,7 @@ def visit(lab: Lab, count: int, *, within_s: float) -> list[Traffic]:
 def flows_by_end(lab: Lab) -> Mapping[tuple[int, int], str]:
     """The backend of every flow in the kernel's table, by client and port."""
     backends = PinnedBackends(lab.pins)
-    names = {node.address: node.name for node in lab.backends}
+    names: dict[Address, str] = {node.address: node.name for node in lab.backends}
     return {
         (client, port): names[backends.address_of(reference)]
         for keys, flows in opened("lb_flows_tcp4", lab.pins).batches()

@@ -6,12 +6,12 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
 from lbctl.cli.client import get
+from lbctl.core.model import Address
 from lbctl.daemon.models import Assignments
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import PREFIX_LENGTH, Node
@@ -41,7 +41,7 @@ class Stage:
         """It has all the sources' addresses."""
         return self.lab.clients[0]
 
-    def answering(self, source: IPv4Address) -> str:
+    def answering(self, source: Address) -> str:
         """Who answers a new connection of a source."""
         try:
             visit = peers.Visit(self.client, VIP, PORT, source=source)
@@ -52,11 +52,11 @@ class Stage:
         finally:
             visit.close()
 
-    def homes(self) -> dict[IPv4Address, str]:
+    def homes(self) -> dict[Address, str]:
         """Who answers each of them."""
         return {source: self.answering(source) for source in SOURCES}
 
-    def wait_assigned(self, expected: Mapping[IPv4Address, str]) -> None:
+    def wait_assigned(self, expected: Mapping[Address, str]) -> None:
         """Wait until lbctl has learnt the assignments from the program."""
         wait_until(
             lambda: self._assigned() == expected,
@@ -64,7 +64,7 @@ class Stage:
             what=lambda: f"{expected} to be assigned; it is {self._assigned()}",
         )
 
-    def _assigned(self) -> dict[IPv4Address, str]:
+    def _assigned(self) -> dict[Address, str]:
         found = get(self.daemon.socket, f"/v1/assignments?pool={POOL}", Assignments).assignments
         return {row.source: row.backend for row in found}
 

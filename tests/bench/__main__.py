@@ -13,24 +13,28 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from itertools import count
 from pathlib import Path as FilePath
 
 import numpy as np
 
-from lbctl.core.model import OnEmpty
-from lbctl.dataplane.layout import FLOW, FLOW_KEY4, HALF_OPENS, Reason
+from lbctl.core.model import Address, Network, OnEmpty, Protocol
+from lbctl.core.tables import Tables
+from lbctl.dataplane.addresses import address_field
+from lbctl.dataplane.layout import FLOW, FLOW_KEY4, FLOW_KEY6, HALF_OPENS, Reason
 from lbctl.dataplane.objectfile import compile_source
 from lbctl.dataplane.port import Assigned
 from tests.bench import controller
-from tests.bench.paths import CLIENT, FIRST_ACK, PATHS, PORT, SYN, UDP_PORT, VIP, Path, Setting
+from tests.bench.paths import FIRST_ACK, FIRST_ACK6, PATHS, PORT, SYN, UDP_PORT, Path, Setting
 from tests.packets.hashes import hash_flow
-from tests.packets.rig import Rig, backend_row, rig_of, tables
+from tests.packets.rig import Rig, rig_of
+from tests.packets.world import SERVICES, backend_row, tables
 
 BARE = "bench_bare"
 INGRESS = "bench_ingress"
+HANDSHAKES = (FIRST_ACK, FIRST_ACK6)
 FIRST_PORT = 40_000
 FIRST_CLIENT = 100
 """Addresses that are stepped through must not meet the director's own."""
@@ -53,28 +57,31 @@ def ports_in_order(path: Path, amount: int) -> list[int]:
     return [int.from_bytes(step.to_bytes(2, "little"), "big") for step in steps]
 
 
-def enter_flows(rig: Rig, path: Path, client: IPv4Address) -> None:
+def enter_flows(rig: Rig, path: Path, client: Address) -> None:
     """Put the flows of a path into the table, to backend 1."""
-    is_tcp = path.protocol == "tcp"
+    port = PORT if path.protocol == "tcp" else UDP_PORT
     ports = ports_in_order(path, path.flows)
-    keys, flows = np.zeros(len(ports), FLOW_KEY4), np.zeros(len(ports), FLOW)
-    keys["client"], keys["vip"] = int(client), int(VIP)
-    keys["client_port"], keys["vip_port"] = ports, PORT if is_tcp else UDP_PORT
-    flows["backend"], flows["last_seen"], flows["service"] = 1 | 7 << 16, rig.clock.jiffies(), 1 if is_tcp else 3
-    rig.flows["lb_flows_tcp4" if is_tcp else "lb_flows_udp4"].set_all(keys, flows)
+    keys = np.zeros(len(ports), FLOW_KEY4 if client.version == 4 else FLOW_KEY6)
+    keys["client"], keys["vip"] = address_field(client), address_field(path.destination)
+    keys["client_port"], keys["vip_port"] = ports, port
+    flows = np.zeros(len(ports), FLOW)
+    flows["backend"], flows["last_seen"] = 1 | 7 << 16, rig.clock.jiffies()
+    flows["service"] = SERVICES[path.destination, port, Protocol(path.protocol)]
+    rig.flows[f"lb_flows_{path.protocol}{client.version}"].set_all(keys, flows)
 
 
-def client_without_collisions(path: Path, after: int) -> IPv4Address:
+def client_without_collisions(path: Path, after: int) -> Address:
     """A client whose connections all find a row of their own in the half-open array, so that every ACK finds its SYN."""
     ports = ports_in_order(path, path.repeats)
     for number in count(after):
-        client = IPv4Address(int(CLIENT) + number)
-        if len({hash_flow(client, VIP, port, PORT) % HALF_OPENS for port in ports}) == len(ports):
+        client = path.client(number)
+        rows = {hash_flow(client, path.destination, port, PORT) % HALF_OPENS for port in ports}
+        if len(rows) == len(ports):
             return client
     raise AssertionError("count() is endless")
 
 
-def time_path(rig: Rig, path: Path, client: IPv4Address) -> int:
+def time_path(rig: Rig, path: Path, client: Address) -> int:
     """Nanoseconds a packet of one run; fails if a repeat left by another way."""
     packet = path.packet(client, FIRST_PORT)
     before = rig.reasons()
@@ -86,23 +93,29 @@ def time_path(rig: Rig, path: Path, client: IPv4Address) -> int:
     return outcome.duration_ns
 
 
-def one_round(rig: Rig, path: Path, client: IPv4Address) -> Sample:
+def one_round(rig: Rig, path: Path, client: Address) -> Sample:
     """Bare, then the path, from the state that the path needs."""
     if path.reason is Reason.FIRST_ACK:
-        handshake = Path(
-            name=path.name, protocol="tcp", reason=Reason.SYN, flags=SYN, port_step=1, repeats=path.repeats
-        )
-        time_path(rig, handshake, client)
+        time_path(rig, replace(path, reason=Reason.SYN, flags=SYN), client)
     bare = rig.run(path.packet(client, FIRST_PORT), program=BARE, repeat=path.repeats).duration_ns
     return Sample(ns=time_path(rig, path, client), bare_ns=bare)
 
 
-def hold(rig: Rig, setting: Setting, client: IPv4Address) -> None:
+def listed(held: Tables, client: Address) -> Tables:
+    """The same tables, with a list of sources for every service: the client and 1,000 others."""
+    prefixes: dict[Network, int] = {IPv4Network((0x0B00_0000 + number * 256, 24)): 0 for number in range(1000)}
+    services = {key: replace(row, source_list=1) for key, row in held.services.items() if key.vip.version == 4}
+    prefixes[IPv4Network((int(client) >> 24 << 24, 8))] = 0
+    return replace(held, services=services, sources={1: prefixes})
+
+
+def hold(rig: Rig, setting: Setting, client: Address) -> None:
     """The tables of a setting; nothing is remembered but what belongs to it."""
     limit = {Setting.LIMITED: MANY, Setting.FULL: 1}.get(setting, 0)
     is_private = setting in (Setting.PRIVATE, Setting.ASSIGNED)
     rows = {number: backend_row(number, limit=limit) for number in (1, 2, 3)}
-    rig.hold(tables(rows, is_private=is_private, on_empty=OnEmpty.DROP))
+    held = tables(rows, is_private=is_private, on_empty=OnEmpty.DROP)
+    rig.hold(listed(held, client) if setting is Setting.LISTED else held)
     rig.forget()
     if setting is Setting.FULL:
         rig.connections["opened"][1:4] = 1
@@ -113,10 +126,11 @@ def hold(rig: Rig, setting: Setting, client: IPv4Address) -> None:
 def measure(rig: Rig, paths: Sequence[Path], rounds: int) -> dict[str, list[Sample]]:
     """All rounds of all paths, interleaved."""
     samples: dict[str, list[Sample]] = {path.name: [] for path in paths}
-    handshakes = client_without_collisions(FIRST_ACK, after=100_000)
+    handshakes = {path.destination.version: client_without_collisions(path, after=100_000) for path in HANDSHAKES}
     for number in range(rounds):
         for index, path in enumerate(paths):
-            client = handshakes if path.reason is Reason.FIRST_ACK else IPv4Address(int(CLIENT) + FIRST_CLIENT + index)
+            is_handshake = path.reason is Reason.FIRST_ACK
+            client = handshakes[path.destination.version] if is_handshake else path.client(FIRST_CLIENT + index)
             hold(rig, path.setting, client)
             if path.flows:
                 enter_flows(rig, path, client)
@@ -139,9 +153,9 @@ def summarise(name: str, samples: Sequence[Sample]) -> dict[str, object]:
 
 def print_paths(rows: Sequence[dict[str, object]], rounds: int) -> None:
     """The data plane's table."""
-    print(f"{'path':<26} {'ns':>7} {'over bare':>10} {'ratio':>6}   (median of {rounds} interleaved rounds)")
+    print(f"{'path':<38} {'ns':>7} {'over bare':>10} {'ratio':>6}   (median of {rounds} interleaved rounds)")
     for row in rows:
-        print(f"{row['path']:<26} {row['ns']:>7} {row['over_bare_ns']:>+10} {row['ratio']:>6}")
+        print(f"{row['path']:<38} {row['ns']:>7} {row['over_bare_ns']:>+10} {row['ratio']:>6}")
 
 
 def print_figures(rows: Sequence[dict[str, object]]) -> None:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from lbctl.cli.client import get
+from lbctl.core.model import Address
 from lbctl.daemon.models import BackendStatus, Status
 from lbctl.lab import lines
 from lbctl.lab.daemon import Daemon
@@ -63,6 +64,11 @@ def configuration(
     )
 
 
+def family_of(address: Address) -> socket.AddressFamily:
+    """As `socket.socket` takes it."""
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
 class _Datagrams(socketserver.DatagramRequestHandler):
     def handle(self) -> None:
         self.wfile.write(self.server.greeting + self.rfile.read())  # type: ignore[attr-defined]
@@ -71,14 +77,15 @@ class _Datagrams(socketserver.DatagramRequestHandler):
 class _UdpServer(socketserver.UDPServer):
     max_packet_size = 65_535
 
-    def __init__(self, node: Node, vip: IPv4Address) -> None:
+    def __init__(self, node: Node, vip: Address) -> None:
+        self.address_family = family_of(vip)
         self.greeting = f"{node.name} ".encode()
         super().__init__((str(vip), UDP_PORT), _Datagrams)  # bound to the VIP, or it would answer from another address
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)  # a hundred datagrams at once
 
 
 @contextmanager
-def serving(nodes: Iterable[Node], *, vips: Iterable[IPv4Address] = (VIP,)) -> Iterator[None]:
+def serving(nodes: Iterable[Node], *, vips: Iterable[Address] = (VIP,)) -> Iterator[None]:
     """Line and datagram servers on these nodes; their sockets are the nodes', their threads ours."""
     with ExitStack() as servers:
         for node in nodes:
@@ -104,12 +111,12 @@ def directing(lab: Lab, config: str, *, director: Node | None = None) -> Iterato
             daemon.stop()
 
 
-def line_to(client: Node, backend: Node, *, vip: IPv4Address = VIP) -> Line:
+def line_to(client: Node, backend: Node, *, vip: Address = VIP) -> Line:
     """A connection that goes to that backend."""
     return lines.line_to(client, backend.name, vip=vip)
 
 
-def connects(client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, timeout_s: float = 0.2) -> bool:
+def connects(client: Node, *, vip: Address = VIP, port: int = TCP_PORT, timeout_s: float = 0.2) -> bool:
     """Whether a new connection is answered in that time."""
     try:
         Line(client, vip=vip, port=port, timeout_s=timeout_s).close()
@@ -121,9 +128,9 @@ def connects(client: Node, *, vip: IPv4Address = VIP, port: int = TCP_PORT, time
 class Datagrams:
     """A client's UDP socket: one flow through the director."""
 
-    def __init__(self, client: Node, *, vip: IPv4Address = VIP) -> None:
+    def __init__(self, client: Node, *, vip: Address = VIP) -> None:
         with client.enter():
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._socket = socket.socket(family_of(vip), socket.SOCK_DGRAM)
         self._socket.connect((str(vip), UDP_PORT))
 
     def ask(self, *, timeout_s: float = 0.02) -> str:
@@ -217,6 +224,6 @@ def asks_for(client: Node, address: IPv4Address, *, interface: str = "eth0") -> 
     return sorted({word.strip("[]").lower() for word in said.split() if word.startswith("[")})
 
 
-def pings(client: Node, address: IPv4Address) -> bool:
+def pings(client: Node, address: Address) -> bool:
     """Whether the address answers ping."""
     return client.run(["ping", "-c2", "-i0.2", "-W1", str(address)], check=False).returncode == 0

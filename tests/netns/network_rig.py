@@ -3,20 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
 
 import pytest
 
+from lbctl.core.model import Address
+from lbctl.network import packets
 from lbctl.network.kernel import KernelNetwork
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
 from tests.netns.ns_helpers import Host, LoopInside, eventually, hosts_on_a_switch
 
-VIP = IPv4Address("10.77.0.100")
-OTHER_VIP = IPv4Address("10.77.0.101")
-ETH_P_ARP = 0x0806
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One of the two address families, which every host on the switch has."""
+
+    subnet: IPv4Network | IPv6Network
+
+    @property
+    def vip(self) -> Address:
+        return self.subnet[100]
+
+    @property
+    def other_vip(self) -> Address:
+        return self.subnet[101]
+
+    @property
+    def option(self) -> str:
+        """Of ``ip``."""
+        return f"-{self.subnet.version}"
+
+    @property
+    def sysctls(self) -> str:
+        return f"net.ipv{self.subnet.version}"
+
+    @property
+    def socket_family(self) -> socket.AddressFamily:
+        return socket.AF_INET if self.subnet.version == 4 else socket.AF_INET6
+
+    @property
+    def host_bits(self) -> int:
+        return self.subnet.max_prefixlen
+
+    @property
+    def at_once(self) -> str:
+        """To be said of an address that shall not wait for duplicates."""
+        return " nodad" if self.subnet.version == 6 else ""
+
+    def of(self, host: Host) -> str:
+        """The host's address."""
+        return str(self.subnet[int(host.address.rpartition(".")[2])])
+
+
+IPV4 = Family(subnet=IPv4Network("10.77.0.0/24"))
+IPV6 = Family(subnet=IPv6Network("fd77::/64"))
 
 
 @dataclass
@@ -34,12 +78,15 @@ class Director:
             self.events.append(event)
 
     def manage(self, address: str) -> None:
-        self.loop.run(self.network.manage_neighbour(self.link.ifindex, IPv4Address(address)))
+        self.loop.run(self.network.manage_neighbour(self.link.ifindex, ip_address(address)))
+
+    def release(self, address: str) -> None:
+        self.loop.run(self.network.release_neighbour(self.link.ifindex, ip_address(address)))
 
     def entry(self, address: str) -> Neighbour | None:
         """The last state told of a neighbour."""
         told = [event.neighbour for event in tuple(self.events) if isinstance(event, NeighbourChanged)]
-        return next((entry for entry in reversed(told) if entry.address == IPv4Address(address)), None)
+        return next((entry for entry in reversed(told) if entry.address == ip_address(address)), None)
 
     def await_entry(self, address: str, fits: Callable[[Neighbour], bool], *, within_s: float = 10) -> Neighbour:
         return eventually(lambda: self._entry_that(address, fits), within_s=within_s)
@@ -62,17 +109,32 @@ class Director:
         told = [event.link for event in tuple(self.events) if isinstance(event, LinkChanged)]
         return told[-1] if told else None
 
+    def addresses_told(self) -> set[IPv4Interface | IPv6Interface]:
+        """All that were ever told of."""
+        told = (event.link for event in tuple(self.events) if isinstance(event, LinkChanged))
+        return {address for link in told if link is not None for address in link.addresses}
+
     def set_paths(self, *paths: ProbePath) -> None:
         self.loop.run(self.network.set_probe_paths(frozenset(paths)))
 
-    def path(self, mark: int, via: Host, *vips: IPv4Address) -> ProbePath:
-        return ProbePath(mark=mark, vips=frozenset(vips), via=IPv4Address(via.address), ifindex=self.link.ifindex)
+    def path(self, mark: int, via: str, *vips: Address) -> ProbePath:
+        return ProbePath(mark=mark, vips=frozenset(vips), via=ip_address(via), ifindex=self.link.ifindex)
 
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[Host, ...]]:
     with hosts_on_a_switch(4) as made:
+        for host in made:
+            # Else the kernel takes the address away with the link, as an operator's network manager puts it back.
+            host.set_sysctl("net.ipv6.conf.eth0.keep_addr_on_down", 1)
+            host.run(f"ip addr add {IPV6.of(host)}/64 dev eth0 nodad")
         yield made
+
+
+@pytest.fixture(params=[IPV4, IPV6], ids=["ipv4", "ipv6"])
+def family(request: pytest.FixtureRequest) -> Family:
+    given: Family = request.param
+    return given
 
 
 def started(host: Host, **settings: float) -> Director:
@@ -114,5 +176,13 @@ def peer(hosts: tuple[Host, ...]) -> Host:
     return hosts[1]
 
 
-def gratuitous_arp(host: Host, address: str) -> None:
-    host.run(f"arping -U -c 1 -I eth0 {address}")
+@pytest.fixture
+def address(peer: Host, family: Family) -> str:
+    """The peer's, of either family."""
+    return family.of(peer)
+
+
+def claim(host: Host, address: str) -> None:
+    """Tell everybody, by gratuitous ARP or unsolicited advertisement, that the address is at the host's MAC."""
+    link = Link(ifindex=0, name="eth0", mac=host.mac, addresses=(), is_up=True, mtu=1500)
+    host.call(lambda: packets.announce(link, ip_address(address)))

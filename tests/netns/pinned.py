@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lbctl.core.model import Address
 from lbctl.core.tables import BackendRow, BackendState
 from lbctl.dataplane import bpf, loader
 from lbctl.dataplane.layout import MAPS
@@ -27,13 +28,17 @@ class PinnedBackends:
             for name in ("lb_backends", "lb_connections")
         )
 
-    def address_of(self, reference: int) -> IPv4Address:
+    def address_of(self, reference: int) -> Address:
         """The address of the backend that a flow refers to."""
-        return IPv4Address(int(self._rows["address"][reference & 0xFFFF]))
+        return self._row(reference & 0xFFFF).address
+
+    def _row(self, number: int) -> BackendRow:
+        return backend_row(self._rows[number], self._connections[number])
 
     def _row_of(self, node: Node) -> BackendRow:
-        (number,) = np.flatnonzero((self._rows["address"] == int(node.address)) & (self._rows["state"] != 0))
-        return backend_row(self._rows[number], self._connections[number])
+        rows = [self._row(int(number)) for number in np.flatnonzero(self._rows["state"])]
+        (found,) = [row for row in rows if row.address == node.address]
+        return found
 
     def mac_of(self, node: Node) -> str:
         """The MAC that frames for that backend get."""
@@ -64,6 +69,11 @@ def generation_of(pins: Path) -> int:
     return _global("generation", pins)
 
 
+def watched_of(pins: Path) -> int:
+    """Which events the program tells: bits of ``enum lb_watch``."""
+    return _global("watched", pins)
+
+
 def _global(name: str, pins: Path) -> int:
     spec = MAPS["lb_globals"]
     with bpf.opened_pin(loader.pin_path("lb_globals", spec, pins)) as globals_:
@@ -79,7 +89,7 @@ class PinnedFlow:
     def __init__(self, pins: Path, *, client: IPv4Address, port: int, vip: IPv4Address, vip_port: int) -> None:
         self._flows = opened("lb_flows_tcp4", pins)
         self._hz = hz_of(pins)
-        self._key = np.array([(int(client), int(vip), port, vip_port, 0)], MAPS["lb_flows_tcp4"].key)
+        self._key = np.array([(int(client), int(vip), port, vip_port)], MAPS["lb_flows_tcp4"].key)
         entry = self._entry()
         assert entry is not None, "the connection has no flow"
         self._now, self._read_at = int(entry["last_seen"][0]), time.monotonic()  # to be made just after a packet

@@ -85,16 +85,16 @@ def test_backend_without_the_vip_that_forwards_makes_no_loop_and_is_told(lab: La
         node.remove_vip(VIP)
         try:
             wait_until(
-                lambda: connects(client) and backend(daemon, node).returned > 0, deadline_s=20, what="packets to return"
+                lambda: connects(client) and backend(daemon, node).looped > 0, deadline_s=20, what="packets to return"
             )
-            told, returned = daemon.ctl("status").stdout, backend(daemon, node).returned_recently
+            told, looped = daemon.ctl("status").stdout, backend(daemon, node).looped_recently
             reload(daemon, configuration(*lab.backends))
             row = wait_state(daemon, node, "down")
             wait_until(lambda: packets(daemon, "loop_own") > 3, deadline_s=20, what="probes to come back")
             assert frames(counter) < FRAMES_A_LOOP_EXCEEDS
             print(f"\n{frames(counter)} frames on the director's cable\n{told}\n{daemon.ctl('status').stdout}")
             assert "in the last minute: a backend sends packets back: the VIP is missing on its loopback" in told
-            assert returned > 0
+            assert looped > 0
             assert "VIP not accepted" in row.reason
             assert node.name not in spread(client, 40)
             assert backend(daemon, node).state == "down"

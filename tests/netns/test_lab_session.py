@@ -17,7 +17,7 @@ import pytest
 from lbctl.errors import UsageError
 from lbctl.lab import session
 from lbctl.lab.namespaces import enter, path_of
-from lbctl.lab.topology import Lab, plan_lab
+from lbctl.lab.topology import TAGGED, Lab, plan_lab
 from lbctl.lab.wait import wait_until
 from lbctl.lab.wiring import leftovers
 
@@ -28,7 +28,7 @@ def test_session_up_then_down_in_another_process_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(session, "RECORD", tmp_path / "lab.json")
-    plan = plan_lab(backends=2)
+    plan = plan_lab(backends=2, far_backends=1, far=TAGGED, ipv6=True)
     session.up(plan)
     with pytest.raises(UsageError, match="up already"):
         session.up(plan_lab())
@@ -91,7 +91,8 @@ def test_session_record_of_an_up_that_was_killed_does_not_stand_in_the_way(
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as killed:
         assert killed.stdout is not None
         prefix, directory = killed.stdout.readline().split()
-        record = {"prefix": prefix, "directory": directory, "nodes": [], "vips": [], "flooding": False, "mtu": 1500}
+        about = {"vips": [], "flooding": False, "mtu": 1500, "ipv4": True, "ipv6": False}
+        record = {"prefix": prefix, "directory": directory, "nodes": [], **about}
         session.RECORD.write_text(json.dumps(record))
         killed.kill()
         killed.wait()

@@ -4,83 +4,97 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import pytest
 
 from lbctl.errors import NetworkError
-from tests.netns.network_rig import VIP, Director, director, gratuitous_arp, hosts, peer, started, stopped
+from tests.netns.network_rig import (
+    IPV4,
+    Director,
+    Family,
+    address,
+    claim,
+    director,
+    family,
+    hosts,
+    peer,
+    started,
+    stopped,
+)
 from tests.netns.ns_helpers import Host, eventually
 
-__all__ = ["director", "hosts", "peer"]  # fixtures
+__all__ = ["address", "director", "family", "hosts", "peer"]  # fixtures
 
 
-def test_manage_neighbour_cold_is_resolved_and_flagged(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
-    shown = director.host.run(f"ip neigh show {peer.address}")
+def test_manage_neighbour_cold_is_resolved_and_flagged(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
+    shown = director.host.run(f"ip neigh show {address}")
     assert "managed extern_learn" in shown
-    director.manage(peer.address)
-    assert director.host.run("ip neigh show").count(peer.address) == 1
+    director.manage(address)
+    assert director.host.run("ip neigh show").count(address) == 1
 
 
-def test_manage_neighbour_failed_before_is_resolved(director: Director, peer: Host) -> None:
-    director.host.set_sysctl("net.ipv4.neigh.eth0.retrans_time_ms", 50)
+def test_manage_neighbour_failed_before_is_resolved(
+    director: Director, peer: Host, address: str, family: Family
+) -> None:
+    director.host.set_sysctl(f"{family.sysctls}.neigh.eth0.retrans_time_ms", 50)
     peer.run("ip link set eth0 down")
-    director.host.run(f"ip neigh replace {peer.address} dev eth0 use nud none")
-    director.await_entry(peer.address, lambda entry: entry.state == "failed")
+    director.host.run(f"ip neigh replace {address} dev eth0 use nud none")
+    director.await_entry(address, lambda entry: entry.state == "failed")
     peer.run("ip link set eth0 up")
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+    director.manage(address)
+    director.await_mac(address, peer.mac)
 
 
-def test_manage_neighbour_permanent_is_left_alone(director: Director, peer: Host) -> None:
-    pinned = f"{peer.address} dev eth0 lladdr 02:00:00:00:00:99"
+def test_manage_neighbour_permanent_is_left_alone(director: Director, peer: Host, address: str) -> None:
+    pinned = f"{address} dev eth0 lladdr 02:00:00:00:00:99"
     director.host.run(f"ip neigh add {pinned} nud permanent")
-    director.manage(peer.address)
+    director.manage(address)
     assert f"{pinned} PERMANENT" in director.host.run("ip neigh show")
-    director.loop.run(director.network.release_neighbour(director.link.ifindex, IPv4Address(peer.address)))
+    director.release(address)
     assert f"{pinned} PERMANENT" in director.host.run("ip neigh show")
 
 
-def test_release_neighbour_managed_is_deleted_and_stays_so(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+def test_release_neighbour_managed_is_deleted_and_stays_so(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
     for _ in range(2):
-        director.loop.run(director.network.release_neighbour(director.link.ifindex, IPv4Address(peer.address)))
-    director.await_entry(peer.address, lambda entry: entry.state == "deleted" and entry.mac is None)
-    assert peer.address not in director.host.run("ip neigh show")
+        director.release(address)
+    director.await_entry(address, lambda entry: entry.state == "deleted" and entry.mac is None)
+    assert address not in director.host.run("ip neigh show")
 
 
 def test_manage_neighbour_unknown_interface_is_refused(director: Director) -> None:
     with pytest.raises(NetworkError, match="index 4711"):
-        director.loop.run(director.network.manage_neighbour(4711, VIP))
+        director.loop.run(director.network.manage_neighbour(4711, IPV4.vip))
 
 
-def test_events_first_tell_the_neighbours_that_exist(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+def test_events_first_tell_the_neighbours_that_exist(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
     second = started(director.host)
     try:
-        second.await_mac(peer.address, peer.mac)
+        second.await_mac(address, peer.mac)
     finally:
         stopped(second)
 
 
-def test_mac_change_with_gratuitous_arp_is_told(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+def test_mac_change_with_an_announcement_is_told(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
     peer.set_mac("02:00:00:00:00:77")
-    gratuitous_arp(peer, peer.address)
-    director.await_mac(peer.address, bytes.fromhex("020000000077"))
+    claim(peer, address)
+    director.await_mac(address, bytes.fromhex("020000000077"))
 
 
-def test_mac_change_without_a_word_is_found(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+def test_mac_change_without_a_word_is_found(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
     peer.set_mac("02:00:00:00:00:78")
-    director.await_mac(peer.address, bytes.fromhex("020000000078"))
-    assert "managed extern_learn" in director.host.run(f"ip neigh show {peer.address}")
+    director.await_mac(address, bytes.fromhex("020000000078"))
+    assert "managed extern_learn" in director.host.run(f"ip neigh show {address}")
 
 
 def test_mac_change_that_the_kernel_ignores_for_its_locktime_is_found(director: Director, peer: Host) -> None:
@@ -93,70 +107,73 @@ def test_mac_change_that_the_kernel_ignores_for_its_locktime_is_found(director: 
     assert "managed extern_learn" in director.host.run(f"ip neigh show {peer.address}")
 
 
-def test_peer_vanished_is_told_as_failed_and_its_return_as_usable(hosts: tuple[Host, ...]) -> None:
+def test_peer_vanished_is_told_as_failed_and_its_return_as_usable(hosts: tuple[Host, ...], family: Family) -> None:
     peer = hosts[1]
-    hosts[0].set_sysctl("net.ipv4.neigh.eth0.retrans_time_ms", 100)
+    address = family.of(peer)
+    hosts[0].set_sysctl(f"{family.sysctls}.neigh.eth0.retrans_time_ms", 100)
     director = started(hosts[0], confirm_interval_s=0.05)
     try:
-        director.manage(peer.address)
-        director.await_mac(peer.address, peer.mac)
+        director.manage(address)
+        director.await_mac(address, peer.mac)
         peer.run("ip link set eth0 down")
-        failed = director.await_entry(peer.address, lambda entry: entry.state == "failed")
+        failed = director.await_entry(address, lambda entry: entry.state == "failed")
         assert (failed.mac, failed.usable) == (None, False)
-        assert "managed extern_learn" in hosts[0].run(f"ip neigh show {peer.address}")
+        assert "managed extern_learn" in hosts[0].run(f"ip neigh show {address}")
         peer.run("ip link set eth0 up")
-        director.await_mac(peer.address, peer.mac)
+        director.await_mac(address, peer.mac)
     finally:
         stopped(director)
 
 
-def test_managed_neighbour_returns_after_the_link_was_down(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+def test_managed_neighbour_returns_after_the_link_was_down(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
     director.host.run("ip link set eth0 down")
-    director.await_entry(peer.address, lambda entry: not entry.usable)
+    director.await_entry(address, lambda entry: not entry.usable)
     director.host.run("ip link set eth0 up")
-    director.await_mac(peer.address, peer.mac)
-    assert "managed extern_learn" in director.host.run(f"ip neigh show {peer.address}")
+    director.await_mac(address, peer.mac)
+    assert "managed extern_learn" in director.host.run(f"ip neigh show {address}")
 
 
-def test_managed_neighbour_returns_after_the_carrier_was_lost(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+def test_managed_neighbour_returns_after_the_carrier_was_lost(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
     director.unplug()
-    director.await_entry(peer.address, lambda entry: not entry.usable)
+    director.await_entry(address, lambda entry: not entry.usable)
     eventually(lambda: (link := director.last_link_event()) and not link.is_up)
     director.plug_in()
-    director.await_mac(peer.address, peer.mac)
+    director.await_mac(address, peer.mac)
 
 
-def test_managed_neighbour_returns_after_an_operator_flushed_it(director: Director, peer: Host) -> None:
-    director.manage(peer.address)
-    director.await_mac(peer.address, peer.mac)
+def test_managed_neighbour_returns_after_an_operator_flushed_it(director: Director, peer: Host, address: str) -> None:
+    director.manage(address)
+    director.await_mac(address, peer.mac)
     told = len(director.events)
     director.host.run("ip neigh flush dev eth0")
     eventually(
         lambda: (
             len(director.events) > told
-            and (entry := director.entry(peer.address))
+            and (entry := director.entry(address))
             and entry.usable
-            and "managed extern_learn" in director.host.run(f"ip neigh show {peer.address}")
+            and "managed extern_learn" in director.host.run(f"ip neigh show {address}")
         )
     )
 
 
-def test_requests_at_the_same_time_do_not_disturb_each_other(director: Director, peer: Host) -> None:
+def test_requests_at_the_same_time_do_not_disturb_each_other(
+    director: Director, peer: Host, address: str, family: Family
+) -> None:
     async def all_at_once() -> None:
-        path = frozenset([director.path(0x11, peer, VIP)])
+        path = frozenset([director.path(0x11, address, family.vip)])
         await asyncio.gather(
             *(director.network.neighbours(director.link.ifindex) for _ in range(10)),
             *(director.network.link("eth0") for _ in range(10)),
             *(director.network.set_probe_paths(path) for _ in range(10)),
-            *(director.network.manage_neighbour(director.link.ifindex, IPv4Address(peer.address)) for _ in range(10)),
+            *(director.network.manage_neighbour(director.link.ifindex, ip_address(address)) for _ in range(10)),
         )
 
     director.loop.run(all_at_once())
-    assert director.host.run("ip rule").count("fwmark") == 1
+    assert director.host.run(f"ip {family.option} rule").count("fwmark") == 1
 
 
 def test_events_flooded_beyond_the_buffer_end_with_the_truth(hosts: tuple[Host, ...]) -> None:

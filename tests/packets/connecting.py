@@ -8,7 +8,8 @@ from lbctl.core.tables import Tables
 from lbctl.dataplane.layout import Reason
 from tests.packets.cases import all_slots
 from tests.packets.frames import CLIENT, tcp
-from tests.packets.rig import Rig, backend_row, tables
+from tests.packets.rig import Rig
+from tests.packets.world import backend_row, tables
 
 FIRST_PORT = 50_000
 

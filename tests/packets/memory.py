@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
-from lbctl.core.model import Protocol
+from lbctl.core.model import Address, Protocol
 from lbctl.core.tables import NOBODY, BackendRow, BackendState, id_of, reference
-from lbctl.dataplane.layout import FlowState
-from tests.packets.hashes import hash_flow
-from tests.packets.wire import ACK, FIN, RST, SYN, Ipv4
+from lbctl.dataplane.layout import FRAGMENTS, HALF_OPENS, FlowState
+from tests.packets.hashes import hash_datagram, hash_flow
+from tests.packets.wire import ACK, FIN, PROTOCOLS, RST, SYN, Datagram, frame_of
 
 LARGEST_WINDOW = 1 << 24
 """More than anybody has under way."""
+LARGEST_STEP = 1 << 30
+"""The largest window of TCP (RFC 7323 section 2.3)."""
 NUMBERS = 1 << 32
 """Sequence numbers there are."""
 
@@ -23,8 +24,8 @@ class FlowKey:
     """Whose flow it is."""
 
     protocol: Protocol
-    client: IPv4Address
-    vip: IPv4Address
+    client: Address
+    vip: Address
     client_port: int
     vip_port: int
 
@@ -32,6 +33,24 @@ class FlowKey:
     def hash(self) -> int:
         """With the seed of a data plane that nobody seeded."""
         return hash_flow(self.client, self.vip, self.client_port, self.vip_port)
+
+
+def datagram_hash(ip: Datagram) -> int:
+    """By which the fragments of a datagram know each other."""
+    return hash_datagram(ip.source, ip.destination, ip.identification, ip.protocol)
+
+
+def rows_touched(data: bytes) -> list[tuple[str, int]]:
+    """The rows of the short memories that a frame may be remembered in, each with its map's name."""
+    frame = frame_of(data)
+    ip = frame.ip if frame else None
+    if ip is None or ip.is_later_fragment:
+        return []
+    rows = [("lb_fragments", datagram_hash(ip) % FRAGMENTS)] if ip.is_first_fragment else []
+    if ip.protocol in PROTOCOLS and ip.has_whole_transport_header:
+        key = FlowKey(PROTOCOLS[ip.protocol], ip.source, ip.destination, *ip.ports)
+        rows.append(("lb_half_opens", key.hash % HALF_OPENS))
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +63,7 @@ class Segment:
     next: int
 
     @classmethod
-    def of(cls, ip: Ipv4) -> Segment:
+    def of(cls, ip: Datagram) -> Segment:
         """``next`` is the number behind it (RFC 9293 section 3.4): SYN and FIN count one each."""
         header, flags = ip.transport, ip.transport[13]
         length = ip.total_bytes - ip.header_bytes - (header[12] >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
@@ -58,31 +77,44 @@ class Segment:
 
 @dataclass(slots=True)
 class Flow:
-    """An entry of the flow table, without its time."""
+    """An entry of the flow table, without its time. ``returned`` and ``sent`` are bytes, by the progress of ``acked`` and
+    ``next``."""
 
     backend: int
     service: int
     state: FlowState = FlowState.OPEN
     acked: int = 0
     next: int = 0
+    returned: int = 0
+    sent: int = 0
     is_unproven: bool = True
 
     @classmethod
     def by(cls, segment: Segment, backend: int, service: int) -> Flow:
-        """What a segment enters."""
-        return cls(backend, service, state_after(FlowState.OPEN, segment.flags), segment.acked, segment.next)
+        """What a segment enters. What it takes up is sent already."""
+        state, taken_up = state_after(FlowState.OPEN, segment.flags), (segment.next - segment.seq) % NUMBERS
+        return cls(backend, service, state, segment.acked, segment.next, sent=taken_up)
 
     def note(self, segment: Segment) -> None:
-        """A segment that is a little behind is an old one sent again; an end that is far from the others is not believed."""
+        """An end that is far from the others is not believed."""
         away = (segment.seq - self.next + LARGEST_WINDOW) % NUMBERS
         if segment.flags & (FIN | RST) and away > 2 * LARGEST_WINDOW:
             return
         self.state, self.is_unproven = state_after(self.state, segment.flags), False
-        behind = (self.next - segment.next) % NUMBERS
-        if not 1 <= behind <= LARGEST_WINDOW:
-            self.next = segment.next
+        self.next, gained = advanced(self.next, segment.next)
+        self.sent += gained
         if segment.flags & ACK:
-            self.acked = segment.acked
+            self.acked, gained = advanced(self.acked, segment.acked)
+            self.returned += gained
+
+
+def advanced(position: int, to: int) -> tuple[int, int]:
+    """The new position, and how many bytes that is. What is a little behind is an old segment, come late or sent again; what is
+    elsewhere altogether is another connection's, and nothing was transferred in between."""
+    forward = (to - position) % NUMBERS
+    if not forward or NUMBERS - forward <= LARGEST_WINDOW:
+        return position, 0
+    return to, forward if forward <= LARGEST_STEP else 0
 
 
 def state_after(state: FlowState, flags: int) -> FlowState:

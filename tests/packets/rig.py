@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lbctl.core.model import OnEmpty, Protocol
 from lbctl.core.plan import diff
-from lbctl.core.tables import (
-    BackendRow,
-    BackendState,
-    InterfaceRow,
-    Members,
-    PoolRow,
-    ServiceKey,
-    ServiceRow,
-    Tables,
-    reference,
-)
+from lbctl.core.tables import Tables
 from lbctl.dataplane import bpf, loader
-from lbctl.dataplane.flows import FLOW_MAPS
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import BUDGET as BUDGET_ROW
-from lbctl.dataplane.layout import MAPS, PURPOSES, Reason
+from lbctl.dataplane.layout import COUNTER, FLOW_MAPS, INDEX, MAPS, PURPOSES, Reason
 from lbctl.dataplane.loader import Loaded
 from lbctl.dataplane.maps import HashMap, possible_cpus, shared_array
 from lbctl.dataplane.objectfile import ObjectFile
+from tests.packets.devices import Devices, devices, mounted_bpffs
+from tests.packets.memory import rows_touched
+from tests.packets.world import LOOPBACK, SERVICES, for_handshakes
 
-LOOPBACK = 1
-"""The ifindex that a test-run without a context stands on."""
-VIP = IPv4Address("192.0.2.100")
-DIRECTOR = IPv4Address("192.0.2.10")
-OWN_MAC = bytes.fromhex("02000202000a")
-SIZE = 1021
 BUDGET = 1000
 """Tokens of a full bucket: what a second brings."""
 HANDSHAKES = 20_000
@@ -49,111 +33,58 @@ RECENT_TICK = 8
 """Of ``ebpf/recent.h``: the ticks of reservations and short memories are 256 jiffies long."""
 ENDLESS = 0xFFFFFFFF
 """Ticks a second: a clock by which no token comes back while a test looks."""
-_OWNERS_OF_TOKENS = 4
-"""The director, who is 0, and the rig's three services."""
-FOR_ANSWERS, FOR_RESETS = 0, 1
-"""The director's rows of lb_budgets."""
-
-
-def for_pick_ups(service: int) -> int:
-    """The row of a service's tokens for connections in mid-stream."""
-    return service * PURPOSES
-
-
-def for_handshakes(service: int) -> int:
-    """The row of a service's tokens for completed handshakes."""
-    return service * PURPOSES + 1
-
-
-def backend_mac(number: int) -> bytes:
-    """The MAC of backend ``number``."""
-    return bytes((2, 0, 0, 0, 0, number))
-
-
-def backend_row(
-    number: int,
-    *,
-    state: BackendState = BackendState.UP,
-    mac: bytes | None = None,
-    limit: int = 0,
-    resume: int | None = None,
-) -> BackendRow:
-    """Backend ``number`` at 192.0.2.(10 + number)."""
-    return BackendRow(
-        generation=7,
-        identity=1000 + number,
-        address=IPv4Address(int(DIRECTOR) + number),
-        state=state,
-        mac=backend_mac(number) if mac is None else mac or None,
-        limit=limit,
-        resume=max(limit - 1, 0) if resume is None else resume,
-    )
-
-
-def up_in(backends: Mapping[int, BackendRow]) -> tuple[int, ...]:
-    """References of the backends that take new connections."""
-    return tuple(reference(i, row.generation) for i, row in backends.items() if row.state is BackendState.UP)
-
-
-def tables(
-    backends: dict[int, BackendRow],
-    slots: np.ndarray | None = None,
-    *,
-    fallbacks: Sequence[int] = (),
-    on_empty: OnEmpty = OnEmpty.RESET,
-    is_private: bool = False,
-) -> Tables:
-    """One VIP with services tcp/104, tcp/11112, udp/514 over one pool. Slots go round the backends that are up, but for those
-    that only stand in if these are full."""
-    own = tuple(ref for ref in up_in(backends) if ref & 0xFFFF not in fallbacks)
-    others = tuple(ref for ref in up_in(backends) if ref & 0xFFFF in fallbacks)
-    round_robin = own or others or (0,)
-    owners = np.array([round_robin[i % len(round_robin)] for i in range(SIZE)], np.uint32) if slots is None else slots
-    services = {(104, Protocol.TCP): 1, (11112, Protocol.TCP): 2, (514, Protocol.UDP): 3}
-    return Tables(
-        interfaces={LOOPBACK: InterfaceRow(mac=OWN_MAC, address=DIRECTOR)},
-        vips={VIP: LOOPBACK},
-        services={
-            ServiceKey(vip=VIP, port=port, protocol=protocol): ServiceRow(id=number, pool_id=1)
-            for (port, protocol), number in services.items()
-        },
-        pools={1: PoolRow(identity=99, base=0, size=SIZE, on_empty=on_empty, is_private=is_private)},
-        backends=backends,
-        slots={1: owners},
-        members={1: Members(own=own, fallbacks=others)},
-    )
+CPUS = possible_cpus()
+LARGEST = 10_000
+"""No frame is larger."""
+RECENT_MAPS = ("lb_half_opens", "lb_fragments")
+ASSIGNMENT_MAPS = ("lb_assignments4", "lb_assignments6")
 
 
 class Rig:
     """A loaded program, its data plane, and its maps laid bare."""
 
-    def __init__(self, loaded: Loaded, pins: Path) -> None:
+    def __init__(self, loaded: Loaded, pins: Path, around: Devices) -> None:
         self.loaded = loaded
         self.pins = pins
+        self._devices = around
         self.dataplane = KernelDataplane(loaded, pins)
         self.clock = self.dataplane.clock
-        self.flows = {name: HashMap(loaded.maps[name], loaded.specs[name]) for name in FLOW_MAPS.values()}
-        self.assignments = HashMap(loaded.maps["lb_assignments"], loaded.specs["lb_assignments"])
+        self.flows = {name: HashMap(loaded.maps[name], loaded.specs[name]) for name in FLOW_MAPS}
+        self.assignments = {name: HashMap(loaded.maps[name], loaded.specs[name]) for name in ASSIGNMENT_MAPS}
         self.connections = shared_array(loaded.maps["lb_connections"], MAPS["lb_connections"])
         self._held_tick = -1
+        self._touched: set[tuple[str, int]] = set()
+        self._tracked = 0
+        self._forgotten = int(self._counted().sum())
+
+    def elsewhere(self) -> AbstractContextManager[None]:
+        """The rig's namespace, for a while: its ifindexes are those of the tables."""
+        return self._devices.entered()
 
     def hold(self, wanted: Tables) -> None:
         """Make the kernel hold these tables."""
-        for step in diff(self.dataplane.read(), wanted).steps:
-            self.dataplane.write(step)
+        with self.elsewhere():
+            for step in diff(self.dataplane.read(), wanted).steps:
+                self.dataplane.write(step)
 
     def forget(self) -> None:
         """Forget every flow, connection, assignment, half-open entry and fragment; fill every bucket, stop its clock."""
-        for entries in (*self.flows.values(), self.assignments):
+        for entries in (*self.flows.values(), *self.assignments.values()):
             for keys, _ in list(entries.batches()):
                 entries.remove_all(keys)
         for field in ("opened", "corrected", "pending", "is_full"):
             self.connections[field] = 0
-        for name in ("lb_half_opens", "lb_fragments"):
-            spec = MAPS[name]
-            keys = np.arange(spec.max_entries, dtype=spec.key)
-            bpf.update_batch(self.loaded.maps[name], keys, np.zeros(spec.max_entries, spec.value))
+        for name, row in self._littered():
+            bpf.update(self.loaded.maps[name], np.array([row], INDEX), np.zeros(1, MAPS[name].value))
         self.set_tokens()
+
+    def _littered(self) -> Iterable[tuple[str, int]]:
+        """The rows of the short memories that may have been written: reading them all takes long, and it is rarely unknown what
+        was sent since the last time."""
+        counted, touched = int(self._counted().sum()), self._touched
+        is_known = counted - self._forgotten <= self._tracked
+        self._touched, self._tracked, self._forgotten = set(), 0, counted
+        return touched if is_known else [(name, row) for name in RECENT_MAPS for row in self.recent(name)]
 
     def set_tokens(
         self, tokens: int = BUDGET, *, handshakes: int = HANDSHAKES, hz: int = ENDLESS, idle_ticks: int = 0
@@ -161,23 +92,23 @@ class Rig:
         """So many tokens in every bucket that the rig's tables use, on every CPU; last refilled so many ticks ago. Those for
         handshakes apart: few tests want to run out of them."""
         self.dataplane.globals.change(seed=0, generation=0, hz=hz)
-        values = np.zeros(possible_cpus(), BUDGET_ROW)
+        values = np.zeros(CPUS, BUDGET_ROW)
         values["refilled"] = self.clock.jiffies() - idle_ticks & 0xFFFFFFFF
-        for row in range(_OWNERS_OF_TOKENS * PURPOSES):
-            is_for_handshakes = row in map(for_handshakes, range(1, _OWNERS_OF_TOKENS))
-            values["tokens"] = handshakes if is_for_handshakes else tokens
+        others = set(map(for_handshakes, SERVICES.values()))
+        for row in range((1 + len(SERVICES)) * PURPOSES):
+            values["tokens"] = handshakes if row in others else tokens
             bpf.update(self.loaded.maps["lb_budgets"], np.array([row], "<u4"), values)
 
     def spend_tokens(self, row: int) -> None:
         """Leave none in a bucket."""
-        fd, key, values = self.loaded.maps["lb_budgets"], np.array([row], "<u4"), np.zeros(possible_cpus(), BUDGET_ROW)
+        fd, key, values = self.loaded.maps["lb_budgets"], np.array([row], "<u4"), np.zeros(CPUS, BUDGET_ROW)
         bpf.lookup(fd, key, values)
         values["tokens"] = 0
         bpf.update(fd, key, values)
 
     def age_tokens(self, row: int, *, ticks: int) -> None:
         """Let the latest refill of a bucket be longer ago by so many ticks."""
-        fd, key, values = self.loaded.maps["lb_budgets"], np.array([row], "<u4"), np.zeros(possible_cpus(), BUDGET_ROW)
+        fd, key, values = self.loaded.maps["lb_budgets"], np.array([row], "<u4"), np.zeros(CPUS, BUDGET_ROW)
         bpf.lookup(fd, key, values)
         values["refilled"] -= np.uint32(ticks)
         bpf.update(fd, key, values)
@@ -219,7 +150,7 @@ class Rig:
         pending = self.connections["pending"]
         reserved = (pending & np.uint64(0xFFFFFFFF)).sum(axis=1)
         pending[:, now & 1], pending[:, ~now & 1] = np.where(reserved, reserved | np.uint64(now << 32), 0), 0
-        for name in ("lb_half_opens", "lb_fragments"):
+        for name in RECENT_MAPS:
             for row, word in self.recent(name).items():
                 fresh = np.array([word & ~0xFF | now & 0xFF], "<u8")
                 bpf.update(self.loaded.maps[name], np.array([row], "<u4"), fresh)
@@ -245,36 +176,43 @@ class Rig:
         """Whether it has as many as it may have."""
         return self.dataplane.connections()[number].is_full
 
-    def run(self, packet: bytes, *, program: str = loader.INGRESS, repeat: int = 1) -> bpf.TestRun:
-        """Test-run one packet."""
-        return bpf.test_run(self.loaded.programs[program], packet, repeat=repeat)
+    def run(
+        self, packet: bytes, *, program: str = loader.INGRESS, repeat: int = 1, ifindex: int = LOOPBACK
+    ) -> bpf.TestRun:
+        """Test-run one packet that came in by an interface."""
+        if (program, repeat) == (loader.INGRESS, 1):
+            self._touched.update(rows_touched(packet))
+            self._tracked += 1
+        if ifindex == LOOPBACK:
+            return bpf.test_run(self.loaded.programs[program], packet, repeat=repeat, size_out=LARGEST)
+        with self.elsewhere():
+            return bpf.test_run(self.loaded.programs[program], packet, repeat=repeat, ifindex=ifindex, size_out=LARGEST)
 
     def reasons(self) -> dict[str, int]:
         """Packets by reason so far."""
-        counters = self.dataplane.counters(services=(), backends=())
-        return {name: traffic.packets for name, traffic in counters.reasons.items()}
+        return {reason.name.lower(): int(packets) for reason, packets in zip(Reason, self._counted(), strict=True)}
 
-    def run_for_reason(self, packet: bytes) -> tuple[bpf.TestRun, Reason]:
+    def _counted(self) -> NDArray[np.uint64]:
+        """The same by number, in one system call."""
+        spec = MAPS["lb_reasons"]
+        keys, values = np.zeros(len(Reason), spec.key), np.zeros((len(Reason), CPUS), COUNTER)
+        bpf.lookup_batch(self.loaded.maps["lb_reasons"], keys, values, cursor=np.zeros(2, np.uint64), first=True)
+        packets: NDArray[np.uint64] = values["packets"].sum(axis=1)
+        return packets
+
+    def run_for_reason(self, packet: bytes, *, ifindex: int = LOOPBACK) -> tuple[bpf.TestRun, Reason]:
         """Test-run one packet; also the reason that was counted (`NOT_VIP` is not counted)."""
-        before = self.reasons()
-        outcome = self.run(packet)
-        counted = [name for name, packets in self.reasons().items() if packets != before[name]]
-        assert len(counted) <= 1, f"one packet was counted as {counted}"
-        return outcome, Reason[counted[0].upper()] if counted else Reason.NOT_VIP
-
-
-@contextmanager
-def mounted_bpffs(directory: Path) -> Iterator[Path]:
-    """A bpffs of the caller's own."""
-    subprocess.run(["mount", "-t", "bpf", "bpf", directory], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", directory], check=True)
+        before = self._counted()
+        outcome = self.run(packet, ifindex=ifindex)
+        counted = np.flatnonzero(self._counted() != before)
+        assert len(counted) <= 1, f"one packet was counted as {[Reason(number).name for number in counted.tolist()]}"
+        return outcome, Reason(int(counted[0])) if len(counted) else Reason.NOT_VIP
 
 
 @contextmanager
 def rig_of(source: ObjectFile) -> Iterator[Rig]:
     """Load an object file on a bpffs of its own."""
-    with tempfile.TemporaryDirectory(prefix="lbctl-rig-") as directory, mounted_bpffs(Path(directory)) as pins:
-        yield Rig(loader.load(source, pins), pins)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbctl-rig-")))
+        pins = stack.enter_context(mounted_bpffs(directory))
+        yield Rig(loader.load(source, pins), pins, stack.enter_context(devices()))

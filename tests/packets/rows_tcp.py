@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from scapy.layers.inet import TCP
-from scapy.packet import Raw
-
 from lbctl.core.tables import BackendState
 from lbctl.dataplane.layout import FlowState, Reason
-from tests.packets.cases import Before, Case, Entry, backends, drops, owner, sends
-from tests.packets.frames import (
-    CLIENT_PORT,
-    DICOM,
-    IP_OPTIONS,
-    TCP_OPTIONS,
-    cut,
-    ipv4,
-    padded,
-    patched,
-    tcp,
-)
+from tests.packets.cases import Before, Case, Entry, backends, drops, of_both, owner, sends
+from tests.packets.families import Family
+from tests.packets.frames import TCP_OPTIONS, cut, padded, patched
 
 OPEN, CLOSING, RESET = FlowState.OPEN, FlowState.CLOSING, FlowState.RESET
 UP, DRAINING, DOWN, ABSENT = BackendState.UP, BackendState.DRAINING, BackendState.DOWN, BackendState.ABSENT
@@ -31,10 +19,9 @@ NEW_OWNER = owner(up=tuple(number for number in (1, 2, 3) if number != OLD))
 """Who owns the slot once `OLD` is not up."""
 
 
-def with_ip_options(flags: str) -> bytes:
+def with_ip_options(ip: Family, flags: str) -> bytes:
     """A segment behind a longer IP header, with TCP options and data of its own."""
-    segment = TCP(sport=CLIENT_PORT, dport=DICOM, flags=flags, options=list(TCP_OPTIONS)) / Raw(b"A-ASSOCIATE-RQ")
-    return ipv4(segment, options=list(IP_OPTIONS))
+    return ip.tcp(flags, options=TCP_OPTIONS, ip_options=ip.options, data=b"A-ASSOCIATE-RQ")
 
 
 def with_flow(state: FlowState = OPEN, backend: BackendState = UP, generation: int = 7) -> Before:
@@ -45,130 +32,202 @@ def with_flow(state: FlowState = OPEN, backend: BackendState = UP, generation: i
 SPENT = Before(tokens=0)
 """Nothing more may be entered in mid-stream for now, and nothing refused."""
 
-NEW = [
-    sends("SYN", tcp("S"), OWNER, Reason.SYN),
-    sends("SYN padded", padded(tcp("S")), OWNER, Reason.SYN),
-    sends("SYN with TCP options", tcp("S", options=TCP_OPTIONS), OWNER, Reason.SYN),
-    sends("SYN with IP options", with_ip_options("S"), OWNER, Reason.SYN),
-    sends("SYN with data", tcp("S", data=b"fast open"), OWNER, Reason.SYN),
-    sends("SYN that offers congestion notification", tcp("SEC"), OWNER, Reason.SYN),
-    sends("ACK in mid-stream", tcp("A"), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)),
-    sends("data in mid-stream", tcp("PA", data=bytes(1460)), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)),
-    sends("FIN in mid-stream", tcp("FA"), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER, state=CLOSING)),
-    drops("no flags in mid-stream", tcp(""), Reason.MALFORMED),
-    drops("FIN without ACK in mid-stream", tcp("F"), Reason.MALFORMED),
-    sends("RST in mid-stream", tcp("R"), OWNER, Reason.UNTRACKED),
-    sends("RST and ACK in mid-stream", tcp("RA"), OWNER, Reason.UNTRACKED),
-    sends("ACK in mid-stream, too many before", tcp("A"), OWNER, Reason.OVER_BUDGET, SPENT),
-    sends("RST in mid-stream, too many before", tcp("R"), OWNER, Reason.UNTRACKED, SPENT),
-    sends("SYN, too many in mid-stream before", tcp("S"), OWNER, Reason.SYN, SPENT),
-    sends(
-        "first ACK, too many in mid-stream before", tcp("A"), OWNER, Reason.FIRST_ACK,
-        Before(tokens=0, earlier=(tcp("S"),)), after=Entry(backend=OWNER),
-    ),
-    sends(
-        "first ACK, too many handshakes before", tcp("A"), OWNER, Reason.OVER_BUDGET,
-        Before(handshakes=0, earlier=(tcp("S"),)),
-    ),
-    sends("ACK in mid-stream, too many handshakes before", tcp("A"), OWNER, Reason.PICKED_UP, Before(handshakes=0),
-          after=Entry(backend=OWNER)),
-    drops("SYN and ACK", tcp("SA"), Reason.MALFORMED),
-    drops("SYN and FIN", tcp("SF"), Reason.MALFORMED),
-    drops("SYN and RST", tcp("SR"), Reason.MALFORMED),
-    drops("all flags", tcp("FSRPAUEC"), Reason.MALFORMED),
-    drops("SYN and ACK on a flow", tcp("SA"), Reason.MALFORMED, with_flow()),
-]  # fmt: skip
 
-UNRESOLVED = [
-    drops("SYN to an unresolved backend", tcp("S"), Reason.UNRESOLVED, Before(backends=backends(number=OWNER, mac=b""))),
-    drops(
-        "established, backend lost its MAC", tcp("A"), Reason.UNRESOLVED,
-        Before(backends=backends(number=OLD, mac=b""), flow=Entry(backend=OLD)),
-    ),
-    drops(
-        "ACK to an unresolved backend", tcp("A"), Reason.UNRESOLVED, Before(backends=backends(number=OWNER, mac=b"")),
-        after=Entry(backend=OWNER),
-    ),
-]  # fmt: skip
-
-ESTABLISHED = [
-    *(
+def new(ip: Family) -> list[Case]:
+    return [
+        sends("SYN", ip.tcp("S"), OWNER, Reason.SYN),
+        sends("SYN padded", padded(ip.tcp("S")), OWNER, Reason.SYN),
+        sends("SYN with TCP options", ip.tcp("S", options=TCP_OPTIONS), OWNER, Reason.SYN),
+        sends("SYN with IP options", with_ip_options(ip, "S"), OWNER, Reason.SYN),
+        sends("SYN with data", ip.tcp("S", data=b"fast open"), OWNER, Reason.SYN),
+        sends("SYN that offers congestion notification", ip.tcp("SEC"), OWNER, Reason.SYN),
+        sends("ACK in mid-stream", ip.tcp("A"), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)),
         sends(
-            f"established, backend {backend.name.lower()}", tcp("A"), OLD, Reason.ESTABLISHED, with_flow(backend=backend),
-            after=Entry(backend=OLD),
-        )
-        for backend in (UP, DRAINING, DOWN)
-    ),
-    *(
+            "data in mid-stream", ip.tcp("PA", data=bytes(1460)), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER)
+        ),
+        sends("FIN in mid-stream", ip.tcp("FA"), OWNER, Reason.PICKED_UP, after=Entry(backend=OWNER, state=CLOSING)),
+        drops("no flags in mid-stream", ip.tcp(""), Reason.MALFORMED),
+        drops("FIN without ACK in mid-stream", ip.tcp("F"), Reason.MALFORMED),
+        sends("RST in mid-stream", ip.tcp("R"), OWNER, Reason.UNTRACKED),
+        sends("RST and ACK in mid-stream", ip.tcp("RA"), OWNER, Reason.UNTRACKED),
+        sends("ACK in mid-stream, too many before", ip.tcp("A"), OWNER, Reason.OVER_BUDGET, SPENT),
+        sends("RST in mid-stream, too many before", ip.tcp("R"), OWNER, Reason.UNTRACKED, SPENT),
+        sends("SYN, too many in mid-stream before", ip.tcp("S"), OWNER, Reason.SYN, SPENT),
         sends(
-            f"established, backend {name}", tcp("A"), new, Reason.PICKED_UP, before, after=Entry(backend=new)
-        )
-        for name, new, before in (
-            ("gone", NEW_OWNER, with_flow(backend=ABSENT)),
-            ("of a later generation", OWNER, with_flow(generation=6)),
-            ("of an earlier generation", OWNER, with_flow(generation=8)),
-        )
-    ),
-    *(
-        sends(f"{name} on a flow", frame, OLD, Reason.ESTABLISHED, with_flow(), after=Entry(backend=OLD))
-        for name, frame in (
-            ("data", tcp("PA", data=bytes(1460))),
-            ("padding", padded(tcp("A"))),
-            ("TCP options", tcp("A", options=TCP_OPTIONS)),
-            ("IP options", with_ip_options("A")),
-            ("no flags", tcp("")),
-            ("URG", tcp("UA")),
-        )
-    ),
-    *(
+            "first ACK, too many in mid-stream before",
+            ip.tcp("A"),
+            OWNER,
+            Reason.FIRST_ACK,
+            Before(tokens=0, earlier=(ip.tcp("S"),)),
+            after=Entry(backend=OWNER),
+        ),
         sends(
-            f"{name} after {was.name}", tcp(flags), OLD, Reason.ESTABLISHED, with_flow(was),
-            after=Entry(backend=OLD, state=then),
+            "first ACK, too many handshakes before",
+            ip.tcp("A"),
+            OWNER,
+            Reason.OVER_BUDGET,
+            Before(handshakes=0, earlier=(ip.tcp("S"),)),
+        ),
+        sends(
+            "ACK in mid-stream, too many handshakes before",
+            ip.tcp("A"),
+            OWNER,
+            Reason.PICKED_UP,
+            Before(handshakes=0),
+            after=Entry(backend=OWNER),
+        ),
+        drops("SYN and ACK", ip.tcp("SA"), Reason.MALFORMED),
+        drops("SYN and FIN", ip.tcp("SF"), Reason.MALFORMED),
+        drops("SYN and RST", ip.tcp("SR"), Reason.MALFORMED),
+        drops("all flags", ip.tcp("FSRPAUEC"), Reason.MALFORMED),
+        drops("SYN and ACK on a flow", ip.tcp("SA"), Reason.MALFORMED, with_flow()),
+    ]
+
+
+def unresolved(ip: Family) -> list[Case]:
+    return [
+        drops(
+            "SYN to an unresolved backend",
+            ip.tcp("S"),
+            Reason.UNRESOLVED,
+            Before(backends=backends(number=OWNER, mac=b"")),
+        ),
+        drops(
+            "established, backend lost its MAC",
+            ip.tcp("A"),
+            Reason.UNRESOLVED,
+            Before(backends=backends(number=OLD, mac=b""), flow=Entry(backend=OLD)),
+        ),
+        drops(
+            "ACK to an unresolved backend",
+            ip.tcp("A"),
+            Reason.UNRESOLVED,
+            Before(backends=backends(number=OWNER, mac=b"")),
+            after=Entry(backend=OWNER),
+        ),
+    ]
+
+
+def established(ip: Family) -> list[Case]:
+    return [
+        *(
+            sends(
+                f"established, backend {backend.name.lower()}",
+                ip.tcp("A"),
+                OLD,
+                Reason.ESTABLISHED,
+                with_flow(backend=backend),
+                after=Entry(backend=OLD),
+            )
+            for backend in (UP, DRAINING, DOWN)
+        ),
+        *(
+            sends(f"established, backend {name}", ip.tcp("A"), new, Reason.PICKED_UP, before, after=Entry(backend=new))
+            for name, new, before in (
+                ("gone", NEW_OWNER, with_flow(backend=ABSENT)),
+                ("of a later generation", OWNER, with_flow(generation=6)),
+                ("of an earlier generation", OWNER, with_flow(generation=8)),
+            )
+        ),
+        *(
+            sends(f"{name} on a flow", frame, OLD, Reason.ESTABLISHED, with_flow(), after=Entry(backend=OLD))
+            for name, frame in (
+                ("data", ip.tcp("PA", data=bytes(1460))),
+                ("padding", padded(ip.tcp("A"))),
+                ("TCP options", ip.tcp("A", options=TCP_OPTIONS)),
+                ("IP options", with_ip_options(ip, "A")),
+                ("no flags", ip.tcp("")),
+                ("URG", ip.tcp("UA")),
+            )
+        ),
+        *(
+            sends(
+                f"{name} after {was.name}",
+                ip.tcp(flags),
+                OLD,
+                Reason.ESTABLISHED,
+                with_flow(was),
+                after=Entry(backend=OLD, state=then),
+            )
+            for name, flags, was, then in (
+                ("FIN", "FA", OPEN, CLOSING),
+                ("RST", "R", OPEN, RESET),
+                ("ACK", "A", CLOSING, CLOSING),
+                ("FIN", "FA", CLOSING, CLOSING),
+                ("RST", "RA", CLOSING, RESET),
+                ("ACK", "A", RESET, OPEN),
+                ("FIN", "FA", RESET, CLOSING),
+                ("RST", "R", RESET, RESET),
+                ("RST and FIN", "RF", OPEN, RESET),
+            )
+        ),
+    ]
+
+
+def reused(ip: Family) -> list[Case]:
+    return (
+        [
+            sends(
+                f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
+                ip.tcp("S"),
+                OLD,
+                Reason.REUSED_PORT,
+                with_flow(state, backend),
+                after=Entry(backend=OLD),
+            )
+            for state, backend in ((OPEN, UP), (OPEN, DRAINING))
+        ]
+        + [
+            sends(
+                f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
+                ip.tcp("S"),
+                OWNER if backend is UP else NEW_OWNER,
+                Reason.SYN,
+                with_flow(state, backend),
+            )
+            for state in FlowState
+            for backend in (UP, DRAINING, DOWN, DEAD, HALTED, ABSENT)
+            if state is not OPEN or backend not in (UP, DRAINING)
+        ]
+        + [
+            sends(
+                "SYN from the ports of a flow of an earlier generation",
+                ip.tcp("S"),
+                OWNER,
+                Reason.SYN,
+                with_flow(generation=6),
+            ),
+        ]
+    )
+
+
+def truncated(ip: Family) -> list[Case]:
+    return [
+        drops(
+            f"TCP header of {size} bytes, total length {'true' if honest else 'untrue'}",
+            cut(ip.tcp("S"), size, honest=honest),
+            Reason.MALFORMED,
         )
-        for name, flags, was, then in (
-            ("FIN", "FA", OPEN, CLOSING),
-            ("RST", "R", OPEN, RESET),
-            ("ACK", "A", CLOSING, CLOSING),
-            ("FIN", "FA", CLOSING, CLOSING),
-            ("RST", "RA", CLOSING, RESET),
-            ("ACK", "A", RESET, OPEN),
-            ("FIN", "FA", RESET, CLOSING),
-            ("RST", "R", RESET, RESET),
-            ("RST and FIN", "RF", OPEN, RESET),
-        )
-    ),
-]  # fmt: skip
+        for size in (0, 1, 2, 3, 4, 8, 12, 13, 14, 16, 18, 19)
+        for honest in (True, False)
+    ]
 
-REUSED = [
-    sends(
-        f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
-        tcp("S"), OLD, Reason.REUSED_PORT, with_flow(state, backend), after=Entry(backend=OLD),
-    )
-    for state, backend in ((OPEN, UP), (OPEN, DRAINING))
-] + [
-    sends(
-        f"SYN from the ports of a flow that is {state.name.lower()}, backend {backend.name.lower()}",
-        tcp("S"), OWNER if backend is UP else NEW_OWNER, Reason.SYN, with_flow(state, backend),
-    )
-    for state in FlowState
-    for backend in (UP, DRAINING, DOWN, DEAD, HALTED, ABSENT)
-    if state is not OPEN or backend not in (UP, DRAINING)
-] + [
-    sends("SYN from the ports of a flow of an earlier generation", tcp("S"), OWNER, Reason.SYN, with_flow(generation=6)),
-]  # fmt: skip
 
-TRUNCATED = [
-    drops(
-        f"TCP header of {size} bytes, total length {'true' if honest else 'untrue'}", cut(tcp("S"), size, honest=honest),
-        Reason.MALFORMED,
-    )
-    for size in (0, 1, 2, 3, 4, 8, 12, 13, 14, 16, 18, 19)
-    for honest in (True, False)
-]  # fmt: skip
+def odd(ip: Family) -> list[Case]:
+    return [
+        sends(
+            "wrong TCP checksum, for its receiver to judge",
+            patched(ip.tcp("S"), ip.at(16), b"\xde\xad"),
+            OWNER,
+            Reason.SYN,
+        ),
+        sends(
+            "data offset of nought, for its receiver to judge",
+            patched(ip.tcp("S"), ip.at(12), b"\x00"),
+            OWNER,
+            Reason.SYN,
+        ),
+    ]
 
-ODD = [
-    sends("wrong TCP checksum, for its receiver to judge", patched(tcp("S"), 50, b"\xde\xad"), OWNER, Reason.SYN),
-    sends("data offset of nought, for its receiver to judge", patched(tcp("S"), 46, b"\x00"), OWNER, Reason.SYN),
-]
 
-ROWS: list[Case] = NEW + UNRESOLVED + ESTABLISHED + REUSED + TRUNCATED + ODD
+ROWS: list[Case] = of_both(new, unresolved, established, reused, truncated, odd)

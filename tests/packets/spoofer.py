@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.dataplane import abi, bpf, loader, objectfile
-from lbctl.dataplane.layout import FLOW_KEY4, struct
+from lbctl.dataplane.layout import FLOW_KEY4
+from lbctl.dataplane.mapspec import struct
 from lbctl.dataplane.rows import mac_word
-from tests.packets.frames import CLIENT_MAC, DICOM, tcp
-from tests.packets.rig import OWN_MAC, VIP, Rig
+from tests.packets.frames import CLIENT_MAC, tcp
+from tests.packets.rig import Rig
 from tests.packets.wire import ACK, FIN, SYN
+from tests.packets.world import DICOM, OWN_MAC, VIP
 
 SOURCE = Path(__file__).with_name("spoofer.c")
 SYNS, ACKS = (SYN,), (ACK,)

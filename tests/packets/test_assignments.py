@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lbctl.core.model import Protocol
+from lbctl.core.model import Address, Protocol
 from lbctl.core.tables import BackendState, Slots, Tables, reference
 from lbctl.dataplane.layout import MAPS, Reason
 from lbctl.dataplane.objectfile import ObjectFile
@@ -17,9 +17,11 @@ from tests.packets.cases import Entry, all_slots, backends
 from tests.packets.connecting import connect, send
 from tests.packets.frames import CLIENT, CLIENT_PORT, forwarded, patched, tcp, udp
 from tests.packets.hashes import hash_source
+from tests.packets.memory import FlowKey
 from tests.packets.refusals import answer_to
-from tests.packets.rig import SIZE, Rig, backend_row, rig_of, tables
-from tests.packets.test_cases import put_flow
+from tests.packets.rig import Rig, rig_of
+from tests.packets.running import put_flow
+from tests.packets.world import DICOM, SIZE, VIP, backend_row, tables
 
 POOL = 1
 NO_NEW = [state for state in BackendState if state not in (BackendState.UP, BackendState.ABSENT)]
@@ -35,7 +37,7 @@ def private(
     return tables(rows, slots, is_private=True)
 
 
-def assigned(rig: Rig) -> dict[IPv4Address, int]:
+def assigned(rig: Rig) -> dict[Address, int]:
     """The backend of each source."""
     return {key.source: ref & 0xFFFF for key, ref in rig.dataplane.assignments().items()}
 
@@ -194,7 +196,7 @@ def test_assignment_is_of_one_pool(held: Rig) -> None:
 
 
 def test_flow_of_a_source_goes_on_where_it_is_although_its_holder_is_another(held: Rig) -> None:
-    put_flow(held, Entry(backend=3, protocol=Protocol.TCP))
+    put_flow(held, FlowKey(Protocol.TCP, CLIENT, VIP, CLIENT_PORT, DICOM), Entry(backend=3))
 
     assert send(held, "PA", CLIENT_PORT) == (Reason.ESTABLISHED, 3)
 
@@ -206,7 +208,7 @@ ROOM = 8
 
 @pytest.fixture
 def small_rig(object_file: ObjectFile, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setitem(MAPS, "lb_assignments", replace(MAPS["lb_assignments"], max_entries=ROOM))
+    monkeypatch.setitem(MAPS, "lb_assignments4", replace(MAPS["lb_assignments4"], max_entries=ROOM))
     with rig_of(object_file) as rig:
         yield rig
 

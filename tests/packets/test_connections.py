@@ -9,13 +9,14 @@ import pytest
 
 from lbctl.core.model import Protocol
 from lbctl.core.tables import BackendState, reference
-from lbctl.dataplane.flows import FLOW_MAPS
-from lbctl.dataplane.layout import MAPS, Reason
+from lbctl.dataplane.layout import FLOW_MAPS, MAPS, Reason
 from lbctl.dataplane.objectfile import ObjectFile
-from tests.packets.cases import USUAL, Verdict, all_slots, backends
+from tests.packets.cases import USUAL, all_slots, backends
+from tests.packets.departures import Verdict
 from tests.packets.frames import forwarded, tcp, udp
 from tests.packets.refusals import answer_to
-from tests.packets.rig import Rig, backend_mac, backend_row, rig_of, tables
+from tests.packets.rig import Rig, rig_of
+from tests.packets.world import backend_mac, backend_row, tables
 
 
 def first_ack_after(rig: Rig, *, backend: int) -> tuple[Reason, bytes]:
@@ -135,7 +136,7 @@ ROOM = 8
 @pytest.fixture
 def small_rig(object_file: ObjectFile, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """A program with room for few flows."""
-    for table in FLOW_MAPS.values():
+    for table in FLOW_MAPS:
         monkeypatch.setitem(MAPS, table, replace(MAPS[table], max_entries=ROOM))
     with rig_of(object_file) as rig:
         yield rig

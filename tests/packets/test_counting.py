@@ -15,7 +15,8 @@ from lbctl.dataplane.port import IdleLimits
 from tests.packets.connecting import FIRST_PORT, connect, connect_many, limited, send
 from tests.packets.frames import tcp
 from tests.packets.refusals import answer_to
-from tests.packets.rig import Rig, backend_row, tables
+from tests.packets.rig import Rig
+from tests.packets.world import backend_row, tables
 
 LIMITS = IdleLimits(open_s={1: 3600.0})
 

@@ -12,14 +12,19 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
+from lbctl.core.model import Protocol
 from lbctl.core.tables import Tables, reference
 from lbctl.dataplane import bpf
 from lbctl.dataplane.layout import FLOWS_TCP4, HALF_OPENS, Reason
 from lbctl.dataplane.port import IdleLimits
-from tests.packets.cases import USUAL, Verdict, all_slots, backends
-from tests.packets.frames import CLIENT, CLIENT_PORT, DICOM, forwarded, tcp
-from tests.packets.rig import BUDGET, ENDLESS, VIP, Rig, tables
+from tests.packets.cases import USUAL, all_slots, backends
+from tests.packets.departures import Verdict
+from tests.packets.frames import CLIENT, CLIENT_PORT, forwarded, tcp
+from tests.packets.memory import FlowKey
+from tests.packets.rig import BUDGET, ENDLESS, Rig
+from tests.packets.running import map_keys
 from tests.packets.spoofer import ACKS, CHURN, HANDSHAKES, SYNS, Spoofer, compile_spoofer, keys_of, spoofer_of
+from tests.packets.world import DICOM, VIP, tables
 
 IDLE_S = 3600.0
 LIMITS = IdleLimits(open_s={1: IDLE_S})
@@ -66,7 +71,8 @@ def let_pass(rig: Rig, seconds: float) -> None:
 
 def is_idle_association_there(rig: Rig) -> bool:
     """Asked of the table, which does not touch it."""
-    flow = rig.flows["lb_flows_tcp4"].get((int(CLIENT), int(VIP), CLIENT_PORT, DICOM, 0))
+    (key,) = map_keys(FlowKey(Protocol.TCP, CLIENT, VIP, CLIENT_PORT, DICOM)).tolist()
+    flow = rig.flows["lb_flows_tcp4"].get(key)
     return flow is not None and int(flow["backend"][0]) == reference(1, 7)
 
 

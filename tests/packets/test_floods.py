@@ -13,9 +13,11 @@ from lbctl.core.tables import reference
 from lbctl.dataplane.layout import HALF_OPENS, Reason
 from lbctl.dataplane.objectfile import compile_source
 from tests.bench.paths import ACK, SYN, Path
-from tests.packets.cases import USUAL, Verdict, all_slots, backends
+from tests.packets.cases import USUAL, all_slots, backends
+from tests.packets.departures import Verdict
 from tests.packets.frames import forwarded, patched, tcp
-from tests.packets.rig import BUDGET, Rig, rig_of, tables
+from tests.packets.rig import BUDGET, Rig, rig_of
+from tests.packets.world import tables
 
 STEPPING = FilePath(__file__).parents[1] / "bench" / "bench.c"
 """The program with a client's address that changes before each repeat of a test-run."""

@@ -2,94 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lbctl.core.memory import flow_table_bytes
-from lbctl.dataplane import bpf, loader
+from lbctl.dataplane import loader
+from lbctl.dataplane.addresses import address_field
 from lbctl.dataplane.kernel import KernelDataplane
-from lbctl.dataplane.layout import MAPS, sized
+from lbctl.dataplane.layout import FLOW, MAPS, sized
 from lbctl.dataplane.loader import Loaded, load
 from lbctl.dataplane.maps import HashMap, memory_of
 from lbctl.dataplane.moving import move_flows
 from lbctl.dataplane.objectfile import ObjectFile
 from lbctl.errors import SystemRequirementError
+from tests.packets.families import FAMILIES, IPV4, IPV6, Family
 from tests.packets.rig import Rig
 
-KEYS: list[tuple[int, ...]] = [(0x0A000000 + number, 0xC0000264, 40_000 + number, 104, 0) for number in range(100)]
+NUMBERS = range(100)
+"""Clients' ports, each of a flow."""
 
 
-def table(loaded: Loaded) -> HashMap:
-    return HashMap(loaded.maps["lb_flows_tcp4"], loaded.specs["lb_flows_tcp4"])
+def table(loaded: Loaded, family: Family = IPV4) -> HashMap:
+    name = f"lb_flows_tcp{family.version}"
+    return HashMap(loaded.maps[name], loaded.specs[name])
 
 
-def fill(flows: HashMap, keys: list[tuple[int, ...]], *, backend: int = 1, last_seen: int = 7) -> None:
-    for key in keys:
-        flows.set(key, (backend, last_seen, 1, 0, 0, 5, 6, 0))
+def fill(
+    flows: HashMap, numbers: Sequence[int], *, backend: int = 1, last_seen: int = 7, family: Family = IPV4
+) -> None:
+    keys = np.zeros(len(numbers), MAPS[f"lb_flows_tcp{family.version}"].key)
+    keys["client"], keys["vip"] = address_field(family.client), address_field(family.vip)
+    keys["client_port"] = numbers
+    values = np.zeros(len(numbers), FLOW)
+    values["backend"], values["last_seen"] = backend, last_seen
+    flows.set_all(keys, values)
 
 
-def held(flows: HashMap) -> dict[tuple[int, ...], int]:
+def held(flows: HashMap) -> dict[int, int]:
+    """Backends by number."""
     return {
-        key: int(value["backend"])
+        port: backend
         for keys, values in flows.batches()
-        for key, value in zip(keys.tolist(), values, strict=True)
+        for port, backend in zip(keys["client_port"].tolist(), values["backend"].tolist(), strict=True)
     }
 
 
+@pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("entries", [1_024, 65_536, 100_000, 131_072, 1_000_000])
-def test_flow_table_takes_the_memory_that_check_says(entries: int) -> None:
-    spec = sized(tcp_flows=entries)["lb_flows_tcp4"]
-    made = bpf.create_map("sized", type=spec.type, key_size=16, value_size=24, max_entries=entries, flags=spec.flags)
+def test_flow_table_takes_the_memory_that_check_says(entries: int, version: int) -> None:
+    spec = sized(tcp_flows=entries)[f"lb_flows_tcp{version}"]
+    made = loader.create_map("sized", spec)
 
-    assert flow_table_bytes(entries) == pytest.approx(memory_of(made), rel=0.02)
+    assert flow_table_bytes(entries, version=version) == pytest.approx(memory_of(made), rel=0.02)
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=("ipv4", "ipv6"))
 @pytest.mark.parametrize("size", [128, 1 << 18], ids=["smaller", "larger"])
-def test_flows_come_along_into_a_table_of_another_size(object_file: ObjectFile, fresh_rig: Rig, size: int) -> None:
-    fill(table(fresh_rig.loaded), KEYS[:90])
+def test_flows_come_along_into_a_table_of_another_size(
+    object_file: ObjectFile, fresh_rig: Rig, size: int, family: Family
+) -> None:
+    fill(table(fresh_rig.loaded, family), NUMBERS[:90], family=family)
 
     loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=size))
 
     assert move_flows(loaded, fresh_rig.pins) == 90
-    assert held(table(loaded)) == dict.fromkeys(KEYS[:90], 1)
+    assert held(table(loaded, family)) == dict.fromkeys(NUMBERS[:90], 1)
     successor = KernelDataplane(loaded, fresh_rig.pins)
     assert len(successor.flows(limit=1000)) == 90
 
-    fill(table(fresh_rig.loaded), KEYS[90:])  # by the program that still runs
-    fill(table(loaded), KEYS[:10], backend=2, last_seen=8)  # by the one that runs already
+    fill(table(fresh_rig.loaded, family), NUMBERS[90:], family=family)  # by the program that still runs
+    fill(table(loaded, family), NUMBERS[:10], backend=2, last_seen=8, family=family)  # by the one that runs already
 
     assert move_flows(loaded, fresh_rig.pins) == 10
-    assert held(table(loaded)) == {**dict.fromkeys(KEYS, 1), **dict.fromkeys(KEYS[:10], 2)}
+    assert held(table(loaded, family)) == {**dict.fromkeys(NUMBERS, 1), **dict.fromkeys(NUMBERS[:10], 2)}
 
-    fill(table(fresh_rig.loaded), KEYS[50:60], backend=3, last_seen=8)  # noted by the program that ran until now
+    # noted by the program that ran until now
+    fill(table(fresh_rig.loaded, family), NUMBERS[50:60], backend=3, last_seen=8, family=family)
 
     assert move_flows(loaded, fresh_rig.pins) == 10
-    assert {held(table(loaded))[key] for key in KEYS[50:60]} == {3}
+    assert {held(table(loaded, family))[number] for number in NUMBERS[50:60]} == {3}
 
     loader.remove_left_overs(fresh_rig.pins, loaded.specs)
     assert move_flows(loaded, fresh_rig.pins) == 0
 
 
+def test_flows_of_ipv6_come_along_from_tables_of_one_row(object_file: ObjectFile, fresh_rig: Rig) -> None:
+    """The file gets its first IPv6 service."""
+    small = load(object_file, fresh_rig.pins, sized(has_ipv6=False))
+    fill(table(small, IPV6), [7], family=IPV6)
+
+    assert move_flows(fresh_rig.loaded, fresh_rig.pins) == 1
+    assert held(table(fresh_rig.loaded, IPV6)) == {7: 1}
+
+
 def test_flows_that_do_not_fit_are_refused_and_the_running_table_is_untouched(
     object_file: ObjectFile, fresh_rig: Rig
 ) -> None:
-    fill(table(fresh_rig.loaded), KEYS)
+    fill(table(fresh_rig.loaded), NUMBERS)
     loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=64))
 
     with pytest.raises(SystemRequirementError, match="100 live flows do not fit a table of 64") as caught:
         move_flows(loaded, fresh_rig.pins)
 
     assert "director.tcp_flows" in caught.value.hint
-    assert held(table(fresh_rig.loaded)) == dict.fromkeys(KEYS, 1)
+    assert held(table(fresh_rig.loaded)) == dict.fromkeys(NUMBERS, 1)
 
 
 def test_flows_of_another_layout_are_left_where_they_are(
     object_file: ObjectFile, fresh_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their backend ids would mean other servers."""
-    fill(table(fresh_rig.loaded), KEYS)
+    fill(table(fresh_rig.loaded), NUMBERS)
     backends = replace(MAPS["lb_backends"], max_entries=8)
     spec = MAPS["lb_flows_tcp4"]
     monkeypatch.setitem(MAPS, "lb_flows_tcp4", replace(spec, refers_to=(backends, *spec.refers_to[1:])))
@@ -104,12 +130,15 @@ def test_maps_that_name_backends_are_made_anew_with_the_table_of_backends() -> N
     kin = {name for name, spec in MAPS.items() if MAPS["lb_backends"] in spec.refers_to}
 
     assert {"lb_slots", "lb_members", "lb_flows_tcp4", "lb_flows_udp4", "lb_half_opens", "lb_fragments"} < kin
-    assert {"lb_assignments", "lb_connections", "lb_backend_stats"} < kin
+    assert {"lb_flows_tcp6", "lb_flows_udp6", "lb_handshake_times"} < kin
+    assert {"lb_assignments4", "lb_assignments6", "lb_connections", "lb_backend_stats"} < kin
 
 
 def test_left_over_of_a_table_that_is_used_is_none(object_file: ObjectFile, fresh_rig: Rig) -> None:
     assert loader.left_overs(fresh_rig.pins, fresh_rig.loaded.specs) == []
-    path: Path = loader.pin_path("lb_flows_tcp4", sized(tcp_flows=64)["lb_flows_tcp4"], fresh_rig.pins)
-    load(object_file, fresh_rig.pins, sized(tcp_flows=64))
+    smaller = sized(tcp_flows=64)
+    load(object_file, fresh_rig.pins, smaller)
 
-    assert loader.left_overs(fresh_rig.pins, fresh_rig.loaded.specs) == [path]
+    assert sorted(loader.left_overs(fresh_rig.pins, fresh_rig.loaded.specs)) == [
+        loader.pin_path(name, smaller[name], fresh_rig.pins) for name in ("lb_flows_tcp4", "lb_flows_tcp6")
+    ]

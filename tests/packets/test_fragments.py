@@ -10,10 +10,12 @@ import pytest
 
 from lbctl.core.tables import BackendState
 from lbctl.dataplane.layout import FRAGMENTS, Reason
-from tests.packets.cases import USUAL, Verdict, all_slots, backends
+from tests.packets.cases import USUAL, all_slots, backends
+from tests.packets.departures import Verdict
 from tests.packets.frames import CLIENT, DATAGRAM, first_fragment, forwarded, fragment
 from tests.packets.hashes import hash_datagram
-from tests.packets.rig import VIP, Rig, tables
+from tests.packets.rig import Rig
+from tests.packets.world import VIP, tables
 
 
 def test_fragments_follow_their_first_across_a_reweighting(rig: Rig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbctl.core.model import Protocol
-from lbctl.core.plan import Plan, SetInterface, SetService, SetVip, diff
-from lbctl.core.tables import ServiceKey, ServiceRow, Tables
+from lbctl.core.model import Address, Protocol
+from lbctl.core.plan import Plan, SetService, SetVip, diff
+from lbctl.core.tables import ROUTED, Lan, ServiceKey, ServiceRow, Tables
 from lbctl.dataplane import bpf, layout, loader, rows
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import MAPS
-from lbctl.dataplane.loader import load, open_map, prepare_pins
+from lbctl.dataplane.loader import TAILS, load, open_map, prepare_pins
+from lbctl.dataplane.maps import shared_array
 from lbctl.dataplane.objectfile import ObjectFile
 from lbctl.errors import KernelError, LayoutError, SystemRequirementError
 from tests.packets.cases import USUAL
+from tests.packets.devices import mounted_bpffs
 from tests.packets.frames import CLIENT, forwarded, tcp, udp
 from tests.packets.hashes import hash_flow, slot_of
-from tests.packets.rig import SIZE, VIP, Rig, mounted_bpffs
+from tests.packets.rig import Rig
+from tests.packets.world import HERE, SIZE, VIP, VIP6, backend_row
 from tests.strategies import successors
 from tests.tables import comparable, dangers, states_during
 
@@ -63,16 +66,16 @@ def test_kernel_and_fake_agree_after_every_step_of_random_histories(fresh_rig: R
 
 
 def test_kernel_filter_holds_exactly_the_vips(fresh_rig: Rig) -> None:
-    vips = [IPv4Address(f"192.0.2.{host}") for host in range(1, 60)]
+    vips = [IPv4Address(f"192.0.2.{n}") if n % 3 else IPv6Address(f"2001:db8::{n}") for n in range(1, 60)]
     for vip in vips:
-        fresh_rig.dataplane.write(SetVip(vip=vip, before=None, after=1))
+        fresh_rig.dataplane.write(SetVip(vip=vip, before=None, after=HERE))
     for vip in vips[::2]:
-        fresh_rig.dataplane.write(SetVip(vip=vip, before=1, after=None))
+        fresh_rig.dataplane.write(SetVip(vip=vip, before=HERE, after=None))
 
-    words = np.array(fresh_rig.dataplane._filter)
+    words = shared_array(fresh_rig.loaded.maps["lb_vip_filter"], MAPS["lb_vip_filter"])
 
     assert np.array_equal(words, rows.filter_words(vips[1::2]))
-    assert list(fresh_rig.dataplane.read().vips) and set(fresh_rig.dataplane.read().vips) == set(vips[1::2])
+    assert fresh_rig.dataplane.read().vips == dict.fromkeys(vips[1::2], HERE)
 
 
 def colliding_keys(count: int) -> list[ServiceKey]:
@@ -93,7 +96,7 @@ def test_services_that_collide_at_the_end_of_the_table_are_all_found_by_the_prog
     keys = colliding_keys(layout.SERVICE_PROBES)
     tables = replace(
         USUAL.tables,
-        vips={key.vip: 1 for key in keys},
+        vips={key.vip: HERE for key in keys},
         services={key: ServiceRow(id=number, pool_id=1) for number, key in enumerate(keys, start=1)},
     )
     fresh_rig.hold(tables)
@@ -134,8 +137,7 @@ def test_new_service_and_new_backend_begin_with_counters_of_nought(fresh_rig: Ri
 def test_filter_is_made_good_by_the_next_instance(fresh_rig: Rig) -> None:
     """A writer may be killed between the table of VIPs and the filter."""
     fresh_rig.hold(USUAL.tables)
-    stranger = fresh_rig.dataplane
-    stranger._filter[:] = 0
+    shared_array(fresh_rig.loaded.maps["lb_vip_filter"], MAPS["lb_vip_filter"])[:] = 0
     assert fresh_rig.run(tcp("S")).data == tcp("S")
 
     KernelDataplane(fresh_rig.loaded, fresh_rig.pins)
@@ -143,16 +145,15 @@ def test_filter_is_made_good_by_the_next_instance(fresh_rig: Rig) -> None:
     assert fresh_rig.run(tcp("S")).data != tcp("S")
 
 
-def test_interface_that_lost_its_row_to_another_does_not_clear_it(fresh_rig: Rig) -> None:
-    row = USUAL.tables.interfaces[1]
-    for step in (
-        SetInterface(ifindex=1, before=None, after=row),
-        SetInterface(ifindex=1 + layout.INTERFACES, before=None, after=row),
-        SetInterface(ifindex=1, before=row, after=None),
-    ):
-        fresh_rig.dataplane.write(step)
+def test_rows_that_hold_both_families_are_read_as_they_were_written(fresh_rig: Rig) -> None:
+    backends = {1: backend_row(1), 2: replace(backend_row(2), address=IPv6Address("2001:db8:2::12"), lan=Lan(1, 20))}
+    vips: dict[Address, Lan] = {VIP: HERE, VIP6: Lan(1, 20 * 4096 + 7), IPv6Address("2001:db8:9::1"): ROUTED}
 
-    assert fresh_rig.dataplane.read().interfaces == {1 + layout.INTERFACES: row}
+    fresh_rig.hold(replace(USUAL.tables, backends=backends, vips=vips))
+
+    found = fresh_rig.dataplane.read()
+    assert (found.backends, found.vips) == (backends, vips)
+    assert KernelDataplane(fresh_rig.loaded, fresh_rig.pins).read().services == USUAL.tables.services
 
 
 def test_seed_is_sown_once_and_decides_who_gets_what(fresh_rig: Rig) -> None:
@@ -199,7 +200,7 @@ def test_second_instance_on_the_same_pins_adopts_tables_flows_and_counters(
     loaded = load(object_file, fresh_rig.pins)
     successor = KernelDataplane(loaded, fresh_rig.pins)
 
-    assert loaded.adopted == frozenset(MAPS)
+    assert loaded.adopted == frozenset(MAPS) - {TAILS}
     assert comparable(successor.read()) == comparable(fresh_rig.dataplane.read())
     assert diff(successor.read(), USUAL.tables) == Plan()
     assert {flow.protocol for flow in successor.flows(limit=10)} == {Protocol.TCP, Protocol.UDP}
@@ -214,13 +215,13 @@ def test_map_of_another_layout_is_made_anew_and_the_others_are_adopted(
 
     loaded = load(object_file, fresh_rig.pins)
 
-    assert loaded.adopted == frozenset(MAPS) - {"lb_flows_udp4"}
+    assert loaded.adopted == frozenset(MAPS) - {"lb_flows_udp4", TAILS}
     assert len(list(fresh_rig.pins.glob("lb_flows_udp4@*"))) == 2
 
     loader.remove_left_overs(fresh_rig.pins, MAPS)
 
     assert sorted(fresh_rig.pins.glob("lb_*")) == sorted(
-        loader.pin_path(name, spec, fresh_rig.pins) for name, spec in MAPS.items()
+        loader.pin_path(name, spec, fresh_rig.pins) for name, spec in MAPS.items() if name != TAILS
     )
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from ipaddress import IPv4Address
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address
 from random import Random
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import ICMPv6DestUnreach
 from scapy.layers.l2 import Ether
 
+from lbctl.core.model import Address
 from lbctl.core.tables import BackendState
 from lbctl.dataplane.layout import Reason
-from tests.packets.cases import USUAL, Verdict
-from tests.packets.frames import CLIENT, IP_OPTIONS, TCP_OPTIONS, UNSERVED, padded, tcp, udp
+from tests.packets.cases import USUAL, in_vlan, refuses
+from tests.packets.departures import Verdict
+from tests.packets.families import FAMILIES, Family
+from tests.packets.frames import CLIENT, ONE_TAG, TCP_OPTIONS, TWO_TAGS, UNSERVED, Tagging, padded, tagged, tcp, udp
 from tests.packets.refusals import RESET_BYTES, UNREACHABLE_BYTES, answer_to
-from tests.packets.rig import BUDGET, FOR_ANSWERS, FOR_RESETS, HANDSHAKES, Rig, backend_row, tables
+from tests.packets.rig import BUDGET, HANDSHAKES, Rig
+from tests.packets.world import FOR_ANSWERS, FOR_RESETS, backend_row, tables
 
 TICKS_A_TOKEN = 1_000
 """A clock slow enough for a test to know how many tokens came back."""
@@ -26,73 +32,95 @@ FLAGS = ("S", "A", "PA", "FA", "F", "P", "", "SEC", "UA")
 pytestmark = pytest.mark.usefixtures("one_cpu")
 
 
-def random_segment(random: Random) -> bytes:
-    return tcp(
+def random_marks(random: Random, ip: Family) -> dict[str, Any]:
+    """Fields of the IP header that an answer must not mind."""
+    if ip.version == 4:
+        return {"ttl": random.randrange(1, 256), "tos": random.randrange(256), "id": random.randrange(1 << 16)}
+    return {"hlim": random.randrange(1, 256), "tc": random.randrange(256), "fl": random.randrange(1 << 20)}
+
+
+def random_client(random: Random, ip: Family) -> Address:
+    """Any single host."""
+    if ip.version == 4:
+        return IPv4Address(
+            random.choice((random.randrange(0x0B000000, 0x7F000000), random.randrange(0x80000000, 0xE0000000)))
+        )
+    return IPv6Address(random.randrange(1 << 64, 0xFF << 120))
+
+
+def random_segment(random: Random, ip: Family) -> bytes:
+    return ip.tcp(
         random.choice(FLAGS),
         random.choice((0, UNSERVED, 65_535)),
-        client=IPv4Address(random.randrange(0x0B000000, 0x7F000000)),
+        client=random_client(random, ip),
         client_port=random.randrange(1 << 16),
         seq=random.randrange(1 << 32),
         ack=random.randrange(1 << 32),
         options=random.choice(((), TCP_OPTIONS)),
-        ip_options=random.choice(((), (), IP_OPTIONS)),
+        ip_options=random.choice(((), (), ip.options)),
         data=random.randbytes(random.choice((0, 0, 1, 10, random.randrange(1_400)))),
-        ttl=random.randrange(1, 256),
-        tos=random.randrange(256),
-        id=random.randrange(1 << 16),
+        **random_marks(random, ip),
     )
 
 
-def random_datagram(random: Random) -> bytes:
-    return udp(
+def random_datagram(random: Random, ip: Family) -> bytes:
+    return ip.udp(
         random.choice((0, UNSERVED, 65_535)),
-        client=IPv4Address(random.randrange(0x80000000, 0xE0000000)),
+        client=random_client(random, ip),
         client_port=random.randrange(1 << 16),
-        data=random.randbytes(random.choice((0, 1, 10, random.randrange(1_473)))),
-        ttl=random.randrange(1, 256),
-        tos=random.randrange(256),
-        id=random.randrange(1 << 16),
+        data=random.randbytes(random.choice((0, 1, 10, random.randrange(1_400)))),
+        **random_marks(random, ip),
     )
+
+
+def layers_of(packet: Any) -> list[tuple[Any, str]]:
+    """Those that have a checksum, each with its field's name."""
+    kinds = ((IP, "chksum"), (TCP, "chksum"), (ICMP, "chksum"), (ICMPv6DestUnreach, "cksum"))
+    found = [(packet.getlayer(kind), field) for kind, field in kinds]
+    return [(layer, field) for layer, field in found if layer is not None]
 
 
 def checksums_of(frame: bytes) -> list[int]:
     """Those that the frame has."""
-    packet = Ether(frame)
-    return [layer.chksum for layer in (packet[IP], packet.getlayer(TCP)) if layer is not None] + (
-        [packet[ICMP].chksum] if ICMP in packet else []
-    )
+    return [getattr(layer, field) for layer, field in layers_of(Ether(frame))]
 
 
 def right_checksums_of(frame: bytes) -> list[int]:
     """Those that scapy gives it."""
     packet = Ether(frame)
-    for layer in filter(None, (packet[IP], packet.getlayer(TCP), packet.getlayer(ICMP))):
-        del layer.chksum
+    for layer, field in layers_of(packet):
+        delattr(layer, field)
     return checksums_of(bytes(packet))
 
 
+@pytest.mark.parametrize("tags", [(), ONE_TAG, TWO_TAGS], ids=["untagged", "one", "two"])
 @pytest.mark.parametrize(
-    ("make", "size"), [(random_segment, RESET_BYTES), (random_datagram, UNREACHABLE_BYTES)], ids=["tcp", "udp"]
+    ("make", "sizes"), [(random_segment, RESET_BYTES), (random_datagram, UNREACHABLE_BYTES)], ids=["tcp", "udp"]
 )
+@pytest.mark.parametrize("ip", FAMILIES, ids=lambda ip: f"IPv{ip.version}")
 def test_refusal_of_a_random_packet_is_of_the_right_size_and_sums(
-    rig: Rig, make: Callable[[Random], bytes], size: int
+    rig: Rig, ip: Family, make: Callable[[Random, Family], bytes], sizes: Mapping[int, int], tags: Tagging
 ) -> None:
-    rig.hold(USUAL.tables)
+    case = in_vlan(refuses("", ip.tcp("S", UNSERVED), Reason.WRONG_PORT), tags)
+    rig.hold(case.before.tables)
     random = Random(20_260_102)
-    for _ in range(500):
+    for _ in range(200):
         rig.set_tokens()
-        frame = padded(make(random))
+        frame = tagged(padded(make(random, ip)), tags)
         outcome = rig.run(frame)
-        assert (Verdict(outcome.verdict), len(outcome.data)) == (Verdict.TX, size), frame.hex()
+        assert (Verdict(outcome.verdict), len(outcome.data)) == (Verdict.TX, sizes[ip.version] + 4 * len(tags)), (
+            frame.hex()
+        )
         assert checksums_of(outcome.data) == right_checksums_of(outcome.data), frame.hex()
         assert outcome.data == answer_to(frame)
 
 
-@pytest.mark.parametrize("make", [tcp, udp])
-def test_refusal_of_a_jumbo_frame_is_as_small_as_any(rig: Rig, make: Callable[..., bytes]) -> None:
+@pytest.mark.parametrize("ip", FAMILIES, ids=lambda ip: f"IPv{ip.version}")
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_refusal_of_a_jumbo_frame_is_as_small_as_any(rig: Rig, ip: Family, kind: str) -> None:
     """It lies in several buffers, of which the program sees the first."""
     rig.hold(USUAL.tables)
-    frame = make(port=UNSERVED, data=bytes(8_900))
+    frame = (ip.tcp if kind == "tcp" else ip.udp)(port=UNSERVED, data=bytes(8_900))
 
     outcome = rig.run(frame)
 

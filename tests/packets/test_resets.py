@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
+from lbctl.core.model import Protocol
 from lbctl.core.tables import BackendState, Tables, reference
-from lbctl.dataplane.layout import FLOW, FLOW_KEY4, FlowState, Reason
+from lbctl.dataplane.layout import FlowState, Reason
 from lbctl.dataplane.port import Waiting
-from tests.packets.frames import CLIENT, CLIENT_MAC, CLIENT_PORT, DICOM, SYSLOG, forwarded, ipv4, tcp, udp
-from tests.packets.rig import OWN_MAC, VIP, Rig, backend_row, tables
+from tests.packets import running
+from tests.packets.cases import Entry
+from tests.packets.frames import CLIENT, CLIENT_MAC, CLIENT_PORT, forwarded, packet, tcp, udp
+from tests.packets.memory import FlowKey
+from tests.packets.rig import Rig
+from tests.packets.world import DICOM, OWN_MAC, SYSLOG, VIP, backend_row, tables
 
 TX, DROP = 3, 1
 DEAD, HEIR = 1, 2
@@ -25,16 +29,14 @@ def tables_with(state: BackendState) -> Tables:
 
 
 def segment(flags: str = "A", *, client_port: int = CLIENT_PORT, ack: int = ACKNOWLEDGED, data: bytes = b"") -> bytes:
-    return ipv4(TCP(sport=client_port, dport=DICOM, flags=flags, seq=77, ack=ack) / data)
+    return packet(TCP(sport=client_port, dport=DICOM, flags=flags, seq=77, ack=ack) / data)
 
 
 def put_flow(
     rig: Rig, *, client_port: int = CLIENT_PORT, backend: int = DEAD, state: FlowState = FlowState.OPEN, acked: int = 1
 ) -> None:
-    keys, flows = np.zeros(1, FLOW_KEY4), np.zeros(1, FLOW)
-    keys[0] = (int(CLIENT), int(VIP), client_port, DICOM, 0)
-    flows[0] = (reference(backend, 7), rig.clock.jiffies(), 1, state, 0, acked, 0, 0)
-    rig.flows["lb_flows_tcp4"].set_all(keys, flows)
+    key = FlowKey(Protocol.TCP, CLIENT, VIP, client_port, DICOM)
+    running.put_flow(rig, key, Entry(backend=backend, state=state), acked=acked, first_acked=acked)
 
 
 def flow_states(rig: Rig) -> dict[int, FlowState]:

@@ -1,108 +1,179 @@
-"""Random packets and states: few clients, ports and addresses, so that they meet; now and then a packet that is broken."""
+"""Random packets: few clients, ports and addresses, so that they meet; now and then a packet that is broken."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Address
 from random import Random
+from typing import NamedTuple
 
-import numpy as np
-from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 
-from lbctl.core.model import OnEmpty
-from lbctl.core.tables import NOBODY, BackendRow, BackendState, Members, Tables
+from lbctl.core.tables import Lan, Tables
+from tests.packets.families import FAMILIES, IPV4, IPV6, Family
 from tests.packets.frames import (
     CLIENT_MAC,
-    COLLIDING,
-    DICOM,
-    FAR_VIP,
-    FOREIGN,
-    IP_OPTIONS,
+    EXTENSIONS,
     OTHER_MAC,
-    SYSLOG,
+    ROUTING,
     UNSERVED,
-    ipv4,
+    Tagging,
     padded,
     patched,
-    ping,
-    udp,
+    tagged,
 )
-from tests.packets.rig import LOOPBACK, OWN_MAC, SIZE, VIP, backend_mac, backend_row, tables, up_in
-from tests.packets.wire import ACK, FIN, RST, SYN
+from tests.packets.rows_link import authentication
+from tests.packets.rows_neighbours import arp, claim, solicitation
+from tests.packets.states import CLIENTS, LANS
+from tests.packets.wire import ACK, C_TAG, FIN, FRAGMENT, ICMP, IPV6_BYTES, RST, S_TAG, SYN, frame_of
+from tests.packets.world import DICOM, DICOM_TOO, HERE, OWN_MAC, SYSLOG, VIP, backend_mac
 
-CLIENTS = [IPv4Address(f"10.0.{i}.{i + 1}") for i in range(6)]
-PORTS = [1024, 40_000, 40_001, 65_535]
+PORTS = [1024, 40_000, 65_535]
 FLAGS = [SYN, SYN, SYN, ACK, ACK, ACK, ACK | 0x08, ACK | FIN, RST, RST | ACK, 0, SYN | ACK, SYN | FIN, FIN | 0x28]
-STATES = [BackendState.UP] * 8 + [state for state in BackendState if state is not BackendState.UP]
-LIMITS = [(0, 0)] * 3 + [(1, 0), (2, 1), (3, 0), (4, 2), (6, 5)]
-"""A backend's limit, and where it resumes: few enough for the few clients to meet them."""
-GENERATIONS = [7, 7, 7, 8, 7 + 256]
+KINDS = ["tcp"] * 6 + ["udp"] * 3 + ["error"] * 2 + ["ping"]
+ERRORS = {4: (3, 3, 3, 4, 5, 11, 12), 6: (1, 2, 2, 3, 4, 5, 137)}
+POSITIONS = {4: (0x2000, 0x2000, 0x2003, 0x0006, 0x1FFF), 6: (0x0001, 0x0001, 0x0019, 0x0030, 0xFFF8, 0x0000)}
+"""First, middle and last fragments, and (of IPv6) whole packets, as the field of the header has it."""
+_HOPS, _OPTIONS = EXTENSIONS
+CHAINS = (
+    (_HOPS,), (_OPTIONS,), (_HOPS, _OPTIONS, ROUTING), (authentication(60), _OPTIONS), (_OPTIONS,) * 6, (_OPTIONS,) * 7,
+)  # fmt: skip
+
+
+class Sent(NamedTuple):
+    """A frame, and the interface that it comes in by."""
+
+    data: bytes
+    ifindex: int
 
 
 @cache
-def _template(kind: str, has_options: bool) -> bytes:
-    """One sound packet of each kind; scapy is too slow for thousands."""
-    ip_options = list(IP_OPTIONS) if has_options else []
+def _template(version: int, kind: str, shape: int) -> bytes:
+    """One sound packet of each kind; scapy is too slow for thousands. ``shape`` 0 is plain, 1 is a fragment (those of IPv6 have
+    a header more), and others have options."""
+    ip = IPV4 if version == 4 else IPV6
+    options = ((), (IPv6ExtHdrFragment(),), *CHAINS)[shape] if version == 6 else ip.options if shape > 1 else ()
     if kind == "tcp":
-        return ipv4(TCP(sport=1, dport=1, seq=1), options=ip_options)
+        return ip.tcp("S", ip_options=options)
     if kind == "error":
-        return ipv4(ICMP(type=3, code=4) / IP(src=str(VIP)) / TCP(sport=1, dport=1), options=ip_options)
-    return udp(options=ip_options) if kind == "udp" else ping(options=ip_options)
+        quoted = (IP(src=str(ip.vip)) if version == 4 else IPv6(src=str(ip.vip))) / TCP(sport=1, dport=1)
+        return ip.error(bytes(quoted), ip_options=options)
+    return ip.udp(ip_options=options) if kind == "udp" else ip.ping(ip_options=options)
+
+
+def random_sent(random: Random, tables: Tables) -> Sent:
+    """Mostly a sound packet of a client to a service of a VIP, where that is announced."""
+    lan = random.choice(LANS) if random.random() < 0.15 else tables.vips[VIP]
+    lan = lan if lan.ifindex else HERE
+    frame = random_neighbour(random) if random.random() < 0.06 else random_frame(random)
+    own = tables.interfaces[lan].mac if lan in tables.interfaces else OWN_MAC
+    if frame[:6] == OWN_MAC:
+        frame = own + frame[6:]
+    frame = tagged(frame, _random_tags(lan, random))
+    return Sent(broken(frame, random) if random.random() < 0.12 else padded(frame), lan.ifindex)
+
+
+def _random_tags(lan: Lan, random: Random) -> Tagging:
+    """Those of the segment, of any kind and priority; to be in none may need a priority tag."""
+    vlans = [lan.vlan >> 12, lan.vlan & 0xFFF] if lan.vlan > 0xFFF else [lan.vlan] if lan.vlan else []
+    vlans = [0] if not vlans and random.random() < 0.05 else vlans
+    return [(random.choice((C_TAG, C_TAG, S_TAG)), random.randrange(16) << 12 | vlan) for vlan in vlans]
 
 
 def random_frame(random: Random) -> bytes:
-    """Mostly a sound packet of a client to a service of the VIP. (Its checksums are not: nobody on the way looks.)"""
-    kind = random.choice(["tcp"] * 6 + ["udp"] * 3 + ["error"] * 2 + ["ping"])
-    frame = _template(kind, random.random() < 0.1)
-    frame = patched(frame, 0, random.choice([OWN_MAC] * 20 + [OTHER_MAC]))
-    frame = patched(frame, 6, random.choice([CLIENT_MAC] * 20 + [OWN_MAC, backend_mac(1), backend_mac(2)]))
-    frame = patched(frame, 26, random.choice(CLIENTS).packed)
-    frame = patched(frame, 30, random.choice([VIP] * 12 + [FAR_VIP, COLLIDING, FOREIGN]).packed)
+    """Without tags, and sound. (Its checksums are not: nobody on the way looks.)"""
+    ip, kind = random.choice(FAMILIES), random.choice(KINDS)
+    is_fragment = random.random() < 0.25
+    has_options = random.random() < 0.15 and not (is_fragment and ip is IPV6)
+    shape = random.randrange(2, 2 + len(CHAINS)) if has_options else int(is_fragment)
+    frame = _between_few(_template(ip.version, kind, shape), ip, random)
     if kind == "error":
-        frame = _about_something(frame, random)
+        frame = _about_something(frame, ip, random)
     elif kind != "ping":
         ports = struct.pack(">HH", random.choice(PORTS), _service(kind == "tcp", random))
         frame = patched(frame, _transport(frame), ports)
     if kind == "tcp":
         near = struct.pack(">I", (random.choice((0, 1 << 31, 0xFFFFFF00)) + random.randrange(3_000)) & 0xFFFFFFFF)
-        numbers = random.choice((near, near, random.randbytes(4))) + random.randbytes(4)
+        numbers = random.choice((near, near, random.randbytes(4))) + random.choice((near, random.randbytes(4)))
         frame = patched(frame, _transport(frame) + 4, numbers)
         frame = patched(frame, _transport(frame) + 13, bytes((random.choice(FLAGS),)))
-    if random.random() < 0.25:
-        frame = _fragmented(frame, random)
-    return broken(frame, random) if random.random() < 0.2 else padded(frame)
+    return _fragmented(frame, ip, random) if is_fragment else frame
+
+
+def _between_few(frame: bytes, ip: Family, random: Random) -> bytes:
+    """Other MACs and addresses."""
+    frame = patched(frame, 0, random.choice([OWN_MAC] * 40 + [OTHER_MAC]))
+    frame = patched(frame, 6, random.choice([CLIENT_MAC] * 60 + [OWN_MAC, backend_mac(1), backend_mac(2)]))
+    clients = CLIENTS[ip.version]
+    source = random.choice(clients if random.random() < 0.99 else [ip.director])
+    frame = patched(frame, 26 if ip is IPV4 else 22, source.packed)
+    vip = random.choice([ip.vip] * 30 + [ip.far_vip, ip.colliding, ip.foreign])
+    return patched(frame, 30 if ip is IPV4 else 38, vip.packed)
 
 
 def _service(is_tcp: bool, random: Random) -> int:
-    return random.choice([DICOM] * 8 + [11_112, UNSERVED] if is_tcp else [SYSLOG] * 8 + [UNSERVED])
+    return random.choice([DICOM] * 8 + [DICOM_TOO, UNSERVED] if is_tcp else [SYSLOG] * 8 + [UNSERVED])
 
 
-def _about_something(frame: bytes, random: Random) -> bytes:
+def _about_something(frame: bytes, ip: Family, random: Random) -> bytes:
     """The error quotes a packet from the VIP to a client, by TCP or UDP."""
     quoted, is_tcp = _transport(frame) + 8, random.random() < 0.7
-    frame = patched(frame, _transport(frame), bytes((random.choice((3, 3, 3, 4, 5, 11, 12)),)))
-    frame = patched(frame, quoted + 9, bytes((6 if is_tcp else 17,)))
-    frame = patched(frame, quoted + 16, random.choice(CLIENTS).packed)
-    return patched(frame, quoted + 20, struct.pack(">HH", _service(is_tcp, random), random.choice(PORTS)))
+    protocol, client = (9, 16) if ip is IPV4 else (6, 24)
+    frame = patched(frame, _transport(frame), bytes((random.choice(ERRORS[ip.version]),)))
+    frame = patched(frame, quoted + protocol, bytes((6 if is_tcp else 17,)))
+    frame = patched(frame, quoted + client, random.choice(CLIENTS[ip.version]).packed)
+    ports = struct.pack(">HH", _service(is_tcp, random), random.choice(PORTS))
+    return patched(frame, quoted + ip.header_bytes, ports)
 
 
-def _fragmented(frame: bytes, random: Random) -> bytes:
+def _fragmented(frame: bytes, ip: Family, random: Random) -> bytes:
     """A fragment of one of few datagrams."""
-    position = random.choice((0x2000, 0x2000, 0x2003, 0x0006, 0x1FFF))
-    return patched(frame, 18, struct.pack(">HH", random.randrange(4), position))
-
-
-def random_syn(random: Random) -> tuple[bytes, IPv4Address, int]:
-    """A SYN to the first service from anywhere; also its client and port."""
-    client, port = IPv4Address(random.randrange(0x0B000000, 0xC0000000)), random.randrange(1 << 16)
-    frame = patched(_template("tcp", False), 26, client.packed)
-    return patched(frame, 34, struct.pack(">HH", port, DICOM) + bytes(9) + bytes((SYN,))), client, port
+    position, identification = random.choice(POSITIONS[ip.version]), random.randrange(4)
+    if ip is IPV4:
+        return patched(frame, 18, struct.pack(">HH", identification, position))
+    if frame[20] != FRAGMENT:
+        return frame
+    return patched(frame, 14 + IPV6_BYTES + 2, struct.pack(">HI", position, identification << 16 | identification))
 
 
 def _transport(frame: bytes) -> int:
-    return 14 + (frame[14] & 0xF) * 4
+    """Where the transport header begins."""
+    whole = frame_of(frame)
+    assert whole is not None
+    assert whole.ip is not None
+    return whole.header_bytes + (14 + IPV6_BYTES if whole.ip.header_bytes == len(whole.data) else whole.ip.header_bytes)
+
+
+@cache
+def _neighbours() -> tuple[bytes, ...]:
+    asked = [
+        arp(ip, destination=to) for ip in (VIP, IPV4.far_vip, IPV4.foreign) for to in (b"\xff" * 6, OWN_MAC, OTHER_MAC)
+    ]
+    solicited = [
+        solicitation(ip, has_option=has) for ip in (IPV6.vip, IPV6.far_vip, IPV6.foreign) for has in (True, False)
+    ]
+    return (
+        *asked, *solicited, arp(op=2), arp(sender=VIP), arp(op=2, sender=VIP), arp(sender=IPv4Address(0)), claim(),
+        claim(source=OWN_MAC), arp(source=OWN_MAC, sender=VIP, sender_mac=OWN_MAC),
+        solicitation(client=IPV6.client, to=IPV6.vip, destination=OWN_MAC), solicitation(source=OWN_MAC),
+    )  # fmt: skip
+
+
+def random_neighbour(random: Random) -> bytes:
+    """What resolves an address, or claims one."""
+    return random.choice(_neighbours())
+
+
+def random_syn(random: Random, ip: Family) -> tuple[bytes, int, int]:
+    """A SYN to the first service from anywhere; also its client, as a number, and port."""
+    low, high = (0x0B000000, 0xC0000000) if ip is IPV4 else (1 << 125, 1 << 126)
+    client, port = random.randrange(low, high), random.randrange(1 << 16)
+    frame = _template(ip.version, "tcp", 0)
+    at, size = (26, 4) if ip is IPV4 else (22, 16)
+    frame = patched(frame, at, client.to_bytes(size, "big"))
+    return patched(frame, ip.at(0), struct.pack(">HH", port, DICOM)), client, port
 
 
 def broken(frame: bytes, random: Random) -> bytes:
@@ -110,36 +181,6 @@ def broken(frame: bytes, random: Random) -> bytes:
     if random.random() < 0.4:
         return frame[: random.randint(14, len(frame))]
     for _ in range(random.randint(1, 3)):
-        frame = patched(frame, random.randrange(min(len(frame), 54)), bytes((random.choice((0, 1, 0x45, 0xFF)),)))
+        value = random.choice((0, 1, 0x45, 0x60, 0xFF, ICMP[6], FRAGMENT, random.randrange(256)))
+        frame = patched(frame, random.randrange(min(len(frame), 86)), bytes((value,)))
     return frame
-
-
-def random_tables(random: Random) -> Tables:
-    """Three backends in any state; slots and members that are as they should be, and now and then as they should not."""
-    rows = {number: _random_row(number, random) for number in (1, 2, 3)}
-    rows = {number: row for number, row in rows.items() if row.state is not BackendState.ABSENT}
-    up = list(up_in(rows))
-    odd = [NOBODY, 1 | 6 << 16, 2 | 7 << 16, 3 | 8 << 16]
-    owners = (up or [NOBODY]) if random.random() < 0.8 else up + odd
-    slots = np.array([random.choice(owners) for _ in range(SIZE)], np.uint32)
-    usual = tables(rows, slots, on_empty=random.choice(list(OnEmpty)), is_private=random.random() < 0.3)
-    return replace(
-        usual,
-        vips={VIP: LOOPBACK, FAR_VIP: LOOPBACK + 1},
-        members={1: _random_members(owners, random)},
-        drops_wrong_ports=random.random() < 0.2,
-    )
-
-
-def _random_members(refs: list[int], random: Random) -> Members:
-    """Any of them, some for the fallback; now and then more than are asked."""
-    chosen = random.sample(refs, random.randint(0, len(refs))) * random.choice((1, 1, 1, 30))
-    own = random.randint(0, len(chosen))
-    return Members(own=tuple(chosen[:own]), fallbacks=tuple(chosen[own:]))
-
-
-def _random_row(number: int, random: Random) -> BackendRow:
-    limit, resume = random.choice(LIMITS)
-    mac = b"" if random.random() < 0.08 else None
-    row = backend_row(number, state=random.choice(STATES), mac=mac, limit=limit, resume=resume)
-    return replace(row, generation=random.choice(GENERATIONS))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from collections.abc import AsyncIterator
 
-from lbctl.daemon.models import Assignments, Flows, Status
+from lbctl.core.model import Address
+from lbctl.daemon.models import Assignments, EventStatus, Flows, Status
 from lbctl.errors import UsageError
-from tests.unit.cli import samples
+from tests.unit.cli import sample_events, samples
 
 _PRIVATE = ("archives", "empty", "images")
 
@@ -20,6 +21,11 @@ class Canned:
     def flows(self, limit: int, backend: str | None) -> Flows:
         found = tuple(f for f in samples.flows().flows if backend in (None, f.backend.removesuffix(" (removed)")))
         return Flows(flows=found[:limit], truncated=len(found) > limit or samples.flows().truncated)
+
+    async def events(self, *, flows: bool, drops: bool) -> AsyncIterator[tuple[EventStatus, ...]]:
+        yield ()
+        wanted = {"flow"} if not drops else {"drop"} if not flows else {"flow", "drop"}
+        yield tuple(event for event in sample_events.events() if event.kind in wanted)
 
     async def drain(self, label: str) -> str:
         return f"drain {label}"
@@ -38,8 +44,8 @@ class Canned:
             raise UsageError(f"there is no pool {pool}", hint=f"those with private storage are: {', '.join(_PRIVATE)}")
         return samples.assignments(pool)
 
-    async def assign(self, pool: str, source: IPv4Address, backend: str) -> str:
+    async def assign(self, pool: str, source: Address, backend: str) -> str:
         return f"assign {pool} {source} {backend}"
 
-    async def unassign(self, pool: str, source: IPv4Address) -> str:
+    async def unassign(self, pool: str, source: Address) -> str:
         return f"unassign {pool} {source}"

@@ -12,6 +12,7 @@ from lbctl.daemon.models import (
     Flows,
     FlowStatus,
     FlowTableStatus,
+    Handshakes,
     InterfaceStatus,
     MemoryStatus,
     PoolStatus,
@@ -49,6 +50,21 @@ COUNTS = {
 }
 
 
+def handshakes(number: int, *, is_timed: bool = True, **changes: object) -> Handshakes:
+    """Some were begun again, and one was not completed."""
+    fields = {
+        "begun": 1234 * number + 1,
+        "completed": 1234 * number,
+        "repeated": 3,
+        "repeated_recently": 1,
+        "unfinished": 1,
+        "unfinished_recently": 0,
+        "median_s": 0.00041 * number if is_timed else None,
+        "p95_s": 0.0123 * number if is_timed else None,
+    }
+    return Handshakes.model_validate(fields | changes)
+
+
 def backend(state: str, number: int, **changes: object) -> BackendStatus:
     """A backend in that state; ``number`` makes its name, address and counters."""
     takes_new = state in ("up", "busy", "misconfigured")
@@ -72,8 +88,13 @@ def backend(state: str, number: int, **changes: object) -> BackendStatus:
         "new_connections": 1234 * number,
         "packets": 987_654 * number,
         "bytes": 1_234_567_890 * number,
-        "returned": 0,
-        "returned_recently": 0,
+        "returned_bytes": 9_876_543_210 * number,
+        "sent_bytes": 1_200_000_000 * number,
+        "returned_per_s": 12_500_000.0 if takes_new else 0.0,
+        "sent_per_s": 1_250_000.0 if takes_new else 0.0,
+        "looped": 0,
+        "looped_recently": 0,
+        "handshakes": handshakes(number, is_timed=takes_new),
     }
     return BackendStatus.model_validate(fields | changes)
 
@@ -90,6 +111,7 @@ def pool(name: str, kind: str, *backends: BackendStatus, **changes: object) -> P
         "fallback": None,
         "on_empty": "reset",
         "backends": backends,
+        "classes": (),
     }
     return PoolStatus.model_validate(fields | changes)
 
@@ -107,7 +129,7 @@ def archives() -> PoolStatus:
         backend("halted", 6, connections=0),
         backend("unknown", 7),
         backend("unresolved", 8),
-        backend("down", 9, returned=31, returned_recently=12),
+        backend("down", 9, looped=31, looped_recently=12),
         storage="private",
         assigned_sources=40,
     )
@@ -134,18 +156,33 @@ def service(name: str, **changes: object) -> ServiceStatus:
         "protocol": "tcp",
         "pool": "archives",
         "interface": "eth0",
+        "announce": "arp",
+        "allow": (),
+        "denied": 0,
+        "denied_recently": 0,
         "state": "active",
         "reason": "",
         "new_connections": 8638,
         "packets": 6_913_578,
         "bytes": 8_641_975_230,
+        "returned_bytes": 75_000_000_000,
+        "sent_bytes": 8_400_000_000,
+        "returned_per_s": 25_000_000.0,
+        "sent_per_s": 2_500_000.0,
     }
     return ServiceStatus.model_validate(fields | changes)
 
 
 def status(**changes: object) -> Status:
     """The whole of it."""
-    interface = {"name": "eth0", "address": IPv4Interface("192.0.2.10/24"), "mac": "02:00:c0:00:02:0a"}
+    interface = {
+        "name": "eth0",
+        "address": IPv4Interface("192.0.2.10/24"),
+        "address6": None,
+        "vlans": (),
+        "device": "eth0",
+        "mac": "02:00:c0:00:02:0a",
+    }
     refused = service(
         "worklist",
         vip=IPv4Address("192.0.2.101"),
@@ -155,6 +192,8 @@ def status(**changes: object) -> Status:
         new_connections=0,
         packets=0,
         bytes=0,
+        returned_bytes=0,
+        sent_bytes=0,
     )
     fields = {
         "daemon": DaemonStatus(
@@ -180,6 +219,7 @@ def status(**changes: object) -> Status:
         "services": (service("pacs"), refused),
         "pools": pools(),
         "removed": (backend("removed", 10, name="archives/pacs10", since_s=None, weight=0),),
+        "claims": (),
         "removed_vips": (IPv4Address("192.0.2.109"),),
         "flow_table": FlowTableStatus(live=1234, capacity=196608, fullest=0.95, age_s=3.2),
         "memory": MemoryStatus(daemon_anonymous=53_600_000, bpf_maps=38_900_000),
@@ -193,7 +233,9 @@ def flows() -> Flows:
     common = {"protocol": "tcp", "vip": VIP, "vip_port": 104, "client_port": 40000}
     rows = (
         FlowStatus.model_validate(
-            common | {"client": IPv4Address("192.0.2.201"), "backend": "archives/pacs1", "idle_s": 0.4, "state": "open"}
+            common
+            | {"client": IPv4Address("192.0.2.201"), "backend": "archives/pacs1", "idle_s": 0.4, "state": "open"}
+            | {"returned_bytes": 5_300_000, "sent_bytes": 1234}
         ),
         FlowStatus.model_validate(
             common
@@ -202,6 +244,8 @@ def flows() -> Flows:
                 "backend": "archives/pacs10 (removed)",
                 "idle_s": 4000.0,
                 "state": "closing",
+                "returned_bytes": 0,
+                "sent_bytes": 4_000_000_000,
             }
         ),
     )

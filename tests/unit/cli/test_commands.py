@@ -11,17 +11,29 @@ from pathlib import Path
 import pytest
 
 from lbctl import __version__
-from lbctl.daemon.models import Assignments, Flows
-from tests.unit.cli import samples
+from lbctl.daemon.models import Flows
 from tests.unit.cli.canned import Canned
 from tests.unit.cli.running import Ended, run, spawn
 from tests.unit.daemon.served import daemon_on_fakes, served
 
-COMMANDS = ("run", "check", "status", "drain", "halt", "enable", "activate", "assign", "flows", "detach", "lab")
+COMMANDS = (
+    "run",
+    "check",
+    "status",
+    "drain",
+    "halt",
+    "enable",
+    "activate",
+    "assign",
+    "flows",
+    "events",
+    "detach",
+    "lab",
+)
 VERBS = ("drain", "halt", "enable", "activate")
 ASSIGNING = (("list",), ("list", "p"), ("set", "p", "192.0.2.201", "a"), ("remove", "p", "192.0.2.201"))
 TALKING = (
-    *(("status",), ("status", "--json"), ("flows",)),
+    *(("status",), ("status", "--json"), ("status", "--traffic"), ("flows",), ("events",)),
     *((verb, "p/a") for verb in VERBS),
     *(("assign", *arguments) for arguments in ASSIGNING),
 )
@@ -189,89 +201,15 @@ def test_backend_is_commanded_by_the_verb_that_was_typed(command: str, canned: P
     assert run(command, "p/a", "--socket", canned) == Ended(code=0, out=f"{command} p/a\n", err="")
 
 
-# Assignments ----------------------------------------------------------------------------------------------------------
-
-
-def test_assignments_are_a_table_in_the_order_of_pools_and_numbers(canned: Path) -> None:
-    ended = run("assign", "list", "--socket", canned)
-    assert [line.rstrip() for line in ended.out.splitlines()] == [
-        "POOL      SOURCE       BACKEND",
-        "archives  192.0.2.33   pacs10",
-        "archives  192.0.2.201  pacs2",
-        "images    192.0.2.9    b",
-    ]
-
-
-def test_assignments_of_one_pool_are_its_own(canned: Path) -> None:
-    ended = run("assign", "list", "images", "--json", "--socket", canned)
-    assert Assignments.model_validate_json(ended.out) == samples.assignments("images")
-
-
-def test_assignments_that_are_none_are_told_in_words(canned: Path) -> None:
-    assert run("assign", "list", "empty", "--socket", canned).out == "no source is assigned in pool empty\n"
-
-
-@pytest.mark.parametrize("pool", ["zzz", "?pool=archives&x=%2f #"])
-def test_assignments_of_a_pool_that_does_not_exist_are_an_error(canned: Path, pool: str) -> None:
-    assert run("assign", "list", pool, "--socket", canned) == Ended(
-        code=2,
-        out="",
-        err=f"error: there is no pool {pool}\n  hint: those with private storage are: archives, empty, images\n",
-    )
-
-
-@pytest.mark.parametrize("backend", ["pacs2", "archives/pacs2"])
-def test_assignment_is_set_by_either_name_of_the_backend(canned: Path, backend: str) -> None:
-    ended = run("assign", "set", "archives", "192.0.2.201", backend, "--socket", canned)
-    assert ended == Ended(code=0, out="assign archives 192.0.2.201 pacs2\n", err="")
-
-
-def test_assignment_is_removed(canned: Path) -> None:
-    ended = run("assign", "remove", "archives", "192.0.2.201", "--socket", canned)
-    assert ended == Ended(code=0, out="unassign archives 192.0.2.201\n", err="")
-
-
-@pytest.mark.parametrize("arguments", [("set", "p", "{}", "a"), ("remove", "p", "{}")], ids=lambda words: words[0])
-@pytest.mark.parametrize("source", ["192.0.2.0/24", "modality7", "2001:db8::1", "192.0.2", "", "3221225985"])
-def test_assignment_of_what_is_no_address_is_refused_before_the_daemon_is_asked(
-    arguments: tuple[str, ...], source: str, tmp_path: Path
-) -> None:
-    words = [word.format(source) for word in arguments]
-    assert run("assign", *words, "--socket", tmp_path / "no daemon here") == Ended(
-        code=2,
-        out="",
-        err=f"error: SOURCE {source!r} is not an IPv4 address\n"
-        "  hint: write one client's address, such as 192.0.2.201; a network's clients are assigned one by one\n",
-    )
-
-
-@pytest.mark.parametrize(
-    ("pool", "backend", "said"),
-    [
-        ("", "a", "'' does not name a pool"),
-        ("p/a", "a", "'p/a' does not name a pool"),
-        ("p", "", "'' does not name a backend"),
-        ("p", "p/", "'p/' does not name a backend"),
-        ("p", "a" * 64, f"'{'a' * 64}' does not name a backend"),
-    ],
-)
-def test_assignment_to_what_is_no_name_is_refused_before_the_daemon_is_asked(
-    pool: str, backend: str, said: str, tmp_path: Path
-) -> None:
-    ended = run("assign", "set", pool, "192.0.2.201", backend, "--socket", tmp_path / "no daemon here")
-    assert (ended.code, ended.err.splitlines()[0]) == (2, f"error: {said}")
-    assert "`lbctl status` lists" in ended.err
-
-
 # Flows and detach -----------------------------------------------------------------------------------------------------
 
 
 def test_flows_are_a_table_that_says_when_it_is_not_all(canned: Path) -> None:
     ended = run("flows", "--socket", canned, "--limit", "2")
     assert [line.rstrip() for line in ended.out.splitlines()] == [
-        "PROTO  CLIENT             VIP              BACKEND                    STATE      IDLE",
-        "tcp    192.0.2.201:40000  192.0.2.100:104  archives/pacs1             open      0.4 s",
-        "tcp    192.0.2.202:40000  192.0.2.100:104  archives/pacs10 (removed)  closing  67 min",
+        "PROTO  CLIENT             VIP              BACKEND                    STATE      IDLE    SENT  RETURNED",
+        "tcp    192.0.2.201:40000  192.0.2.100:104  archives/pacs1             open      0.4 s  1.2 kB    5.3 MB",
+        "tcp    192.0.2.202:40000  192.0.2.100:104  archives/pacs10 (removed)  closing  67 min  4.0 GB       0 B",
         "not all are shown; --limit may be up to 10000",
     ]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lbctl.cli.render import amount, duration
+from lbctl.cli.render import amount, duration, latency
 from lbctl.cli.status import show
 from lbctl.core.standing import Condition
 from lbctl.daemon.models import Status
-from tests.unit.cli import samples
+from tests.unit.cli import families, samples
 from tests.unit.cli.canned import Canned
 from tests.unit.cli.running import run
 from tests.unit.daemon.served import served
@@ -21,16 +21,39 @@ from tests.unit.daemon.served import served
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def picture(found: Status, width: int) -> str:
+def picture(found: Status, width: int, *, traffic: bool = False) -> str:
     """What a screen of that width shows, without the blanks at the ends of lines."""
     screen = StringIO()
-    show(found, Console(file=screen, width=width, highlight=False))
+    show(found, Console(file=screen, width=width, highlight=False), traffic=traffic)
     return "".join(f"{line.rstrip()}\n" for line in screen.getvalue().splitlines())
 
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_status_with_everything_in_it_looks_as_it_should(width: int) -> None:
     assert picture(samples.status(), width) == (GOLDEN / f"status-{width}.txt").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_status_of_both_families_looks_as_it_should(width: int) -> None:
+    assert picture(families.both_families(), width) == (GOLDEN / f"families-{width}.txt").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_status_of_traffic_looks_as_it_should(width: int) -> None:
+    assert picture(families.both_families(), width, traffic=True) == (GOLDEN / f"traffic-{width}.txt").read_text()
+
+
+@pytest.mark.parametrize("traffic", [False, True])
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+def test_status_of_both_families_cuts_nothing_at_any_width(width: int, traffic: bool) -> None:
+    shown = picture(families.both_families(), width, traffic=traffic)
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    if not traffic:
+        together = "".join(shown.split())
+        assert all(part in together for part in str(families.LONG).split(":"))
+        assert "fd00::a:12" in shown
+        assert "fd00::a:1\n" in shown
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
@@ -139,6 +162,12 @@ def test_status_in_a_pipe_is_not_folded_to_a_screen(canned: Path) -> None:
     assert max(map(len, ended.out.splitlines())) > 160
 
 
+def test_status_of_traffic_is_asked_for_by_an_option(canned: Path) -> None:
+    ended = run("status", "--traffic", "--socket", canned)
+    assert "MEDIAN" in ended.out
+    assert "ADDRESS" not in ended.out
+
+
 def test_status_as_json_is_the_whole_model(canned: Path) -> None:
     ended = run("status", "--json", "--socket", canned)
     assert Status.model_validate_json(ended.out) == samples.status()
@@ -151,6 +180,14 @@ def test_status_as_json_is_the_whole_model(canned: Path) -> None:
 )  # fmt: skip
 def test_duration_is_shown_for_people(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "-"), (0.00041, "0.41 ms"), (0.0042, "4.2 ms"), (0.0123, "12 ms"), (0.9, "900 ms"), (1.25, "1.2 s")],
+)
+def test_latency_is_shown_for_people(seconds: float | None, shown: str) -> None:
+    assert latency(seconds) == shown
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,13 @@ ROWS: tuple[Wrong, ...] = (
     edited("interface-network-address", _OWN, "§192.0.2.0/24", says=("network address",), hint="192.0.2.1/24"),
     edited("interface-host-prefix", _OWN, "§192.0.2.10/32", says=("no subnet",), hint="prefix length"),
     edited("interface-loopback", _OWN, "§127.0.0.1/8", says=("loopback",), hint="host address"),
-    edited("interface-ipv6", _OWN, "§2001:db8::1/64", says=("IPv6", "not available yet"), hint="IPv4"),
+    edited(
+        "interface-ipv6-as-ipv4",
+        _OWN,
+        "§2001:db8::1/64",
+        says=("interface eth0", "'2001:db8::1/64' is an IPv6 address"),
+        hint="'address6: …'",
+    ),
     edited("interface-mode-unknown", _OWN, f"{_OWN}\n    mode: §natve", says=("mode", "'natve'"), hint="'native'"),
     edited(
         "interfaces-overlap",
@@ -60,12 +66,11 @@ ROWS: tuple[Wrong, ...] = (
         hint="'eth0'",
     ),
     edited(
-        "vip-not-an-address", _VIP, "§pacs.example.org", says=("not an IPv4 address",), hint="names are not looked up"
+        "vip-not-an-address", _VIP, "§pacs.example.org", says=("not an IP address",), hint="names are not looked up"
     ),
-    edited("vip-is-a-number", _VIP, "§192", says=("192 is not an IPv4 address",), hint="four numbers"),
+    edited("vip-is-a-number", _VIP, "§192", says=("192 is not an IP address",), hint="192.0.2.100"),
     edited("vip-with-prefix", _VIP, "§192.0.2.100/32", says=("has a prefix length",), hint="write 192.0.2.100"),
     edited("vip-with-port", _VIP, "§192.0.2.100:104", says=("has a port",), hint="'ports:'"),
-    edited("vip-ipv6", _VIP, "§2001:db8::100", says=("IPv6 services are not available yet",), hint="IPv4"),
     edited("vip-network-address", _VIP, "§192.0.2.0", says=("network address",), hint="host address"),
     edited("vip-broadcast-address", _VIP, "§192.0.2.255", says=("broadcast address",), hint="host address"),
     edited("vip-loopback", _VIP, "§127.0.0.1", says=("loopback",), hint="host address"),
@@ -109,7 +114,6 @@ ROWS: tuple[Wrong, ...] = (
         hint="own port",
     ),
     edited("backend-with-prefix", _SECOND, "§192.0.2.12/24", says=("has a prefix length",), hint="write 192.0.2.12"),
-    edited("backend-ipv6", _SECOND, "§2001:db8::12", says=("IPv6",), hint="IPv4"),
     edited(
         "backend-is-a-word",
         f"{{address: {_FIRST}}}",

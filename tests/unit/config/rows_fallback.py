@@ -35,21 +35,6 @@ def _named(id_: str, name: str, *, says: tuple[str, ...], hint: str) -> Wrong:
     )
 
 
-_TWO_WIRES = """\
-interfaces:
-  eth0: {address: 192.0.2.10/24}
-  eth1: {address: 198.51.100.10/24}
-services:
-  web: {vip: 192.0.2.100, preset: https, pool: servers}
-pools:
-  servers:
-    kind: web
-    fallback: §spare
-    backends:
-      web1: {address: 192.0.2.11}
-  spare: {kind: web, backends: {web2: {address: 198.51.100.11}}}
-"""
-
 _HL7 = """\
 interfaces: {eth0: {address: 192.0.2.10/24}}
 services:
@@ -134,12 +119,6 @@ ROWS: tuple[Wrong, ...] = (
         hint="archive or workstation",
     ),
     whole(
-        "fallback-on-another-interface",
-        _TWO_WIRES,
-        says=("pool servers", "vip 192.0.2.100 of service web is on eth0", "spare/web2 is on eth1"),
-        hint="eth0's subnet",
-    ),
-    whole(
         "fallback-of-udp-without-check-port",
         _UDP,
         says=("pool spare", "UDP services needs a check with a port"),
@@ -162,6 +141,15 @@ ROWS: tuple[Wrong, ...] = (
         "  spare: {kind: archive, storage: shared, on_empty: §drop, backends: {a: {address: 192.0.2.30}}}\n"
         "  archives:\n    fallback: spare\n",
         says=("pool spare", "'on_empty' would never be followed"),
+        hint="the service's pool",
+    ),
+    edited(
+        "classes-of-a-fallback",
+        "pools:\n  archives:\n",
+        "classes: {scanners: {ports: [104]}}\npools:\n"
+        "  spare: {kind: archive, storage: shared, classes: §{scanners: {a: 5}}, backends: {a: {address: 192.0.2.30}}}\n"
+        "  archives:\n    fallback: spare\n",
+        says=("pool spare", "'classes' would never be followed"),
         hint="the service's pool",
     ),
 )

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from tests.unit.config.rows import Wrong, edited, whole
+from tests.unit.config.rows import Wrong, edited
 
 _PRESET = "    preset: dicom\n"
 
-_TWO_WIRES = """\
-interfaces:
-  eth0: {address: 192.0.2.10/24}
-  eth1: {address: 198.51.100.10/24}
-services:
-  web: {vip: 192.0.2.100, preset: https, pool: §servers}
-pools:
-  servers:
-    kind: web
-    backends:
-      web1: {address: 198.51.100.11}
-"""
-
 ROWS: tuple[Wrong, ...] = (
-    whole(
-        "service-backends-on-another-interface",
-        _TWO_WIRES,
-        says=("service web", "192.0.2.100 is on eth0", "servers/web1 is on eth1"),
-        hint="use a VIP of eth1's subnet",
-    ),
     edited(
         "service-pool-unknown",
         "    pool: archives",

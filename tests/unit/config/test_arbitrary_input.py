@@ -31,6 +31,11 @@ WORDS = [
     "192.0.2.11",
     "10.0.0.1:104",
     "::1",
+    "2001:db8::10/64",
+    "2001:db8::11",
+    "10.20.0.0/16",
+    "eth0.20",
+    "routed",
     "5s",
     "dicom",
     "hl7",
@@ -106,10 +111,14 @@ def test_parse_good_file_with_a_line_spoilt_raises_nothing_but_config_errors(lin
 
 
 @BOUNDED
-@given(STRUCTURES, st.sampled_from(["interfaces", "services", "pools"]), st.sampled_from(["eth0", "pacs", "archives"]))
+@given(
+    STRUCTURES,
+    st.sampled_from(["interfaces", "services", "pools", "classes"]),
+    st.sampled_from(["eth0", "pacs", "archives"]),
+)
 def test_parse_good_file_with_any_entry_raises_nothing_but_config_errors(entry: Any, section: str, name: str) -> None:
     data: dict[str, dict[str, Any]] = YAML(typ="safe", pure=True).load(GOOD)
-    data[section][name] = entry
+    data.setdefault(section, {})[name] = entry
     check_outcome(outcome(as_yaml(data)))
 
 

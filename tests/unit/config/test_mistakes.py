@@ -13,10 +13,14 @@ from lbctl.config.loader import load, parse
 from lbctl.config.mistakes import InvalidConfigError, Mistake
 from tests.unit.config import (
     rows_addresses,
+    rows_admission,
     rows_checks,
+    rows_classes,
     rows_director,
     rows_document,
     rows_fallback,
+    rows_families,
+    rows_interfaces,
     rows_pools,
     rows_services,
 )
@@ -24,10 +28,14 @@ from tests.unit.config.rows import GOOD, Wrong
 
 MISTAKES: tuple[Wrong, ...] = (
     *rows_document.ROWS,
+    *rows_interfaces.ROWS,
     *rows_addresses.ROWS,
+    *rows_families.ROWS,
+    *rows_admission.ROWS,
     *rows_services.ROWS,
     *rows_pools.ROWS,
     *rows_fallback.ROWS,
+    *rows_classes.ROWS,
     *rows_checks.ROWS,
     *rows_director.ROWS,
 )
@@ -45,7 +53,7 @@ def only_mistake(text: str) -> Mistake:
 
 
 def test_table_of_mistakes_is_large_and_its_ids_are_unique() -> None:
-    assert len(MISTAKES) >= 45
+    assert len(MISTAKES) >= 200
     assert len({row.id for row in MISTAKES}) == len(MISTAKES)
 
 
@@ -126,6 +134,28 @@ def test_key_misspelt_raises_no_mistake_about_the_keys_that_need_it(text: str) -
         GOOD.replace("    kind: archive", f"    {text}\n    kind: archive") + SPARE * ("spare" in text)
     ).mistakes
     assert "unknown key" in mistake.message
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    address: 192.0.2.10/24", "    address: 192.0.2.10/24\n    adress6: 2001:db8::10/64"),
+        ("classes:\n  scanners:", "clases:\n  scanners:"),
+        ("classes:\n  scanners: {sources: [10.20.0.0/16]}", "classes: [scanners]"),
+        ("sources: [10.20.0.0/16]", "sources: [10.20.0.1/16]"),
+        ("sources: [10.20.0.0/16]", "sorces: [10.20.0.0/16]"),
+        ("    classes: {scanners", "    clases: {scanners"),
+        ("    preset: dicom", "    preset: dicom\n    anounce: routed"),
+    ],
+)
+def test_mistake_of_networks_or_classes_is_told_alone(old: str, new: str) -> None:
+    text = GOOD.replace("pools:\n", "classes:\n  scanners: {sources: [10.20.0.0/16]}\npools:\n")
+    text = text.replace("    kind: archive", "    classes: {scanners: {pacs1: 5}}\n    kind: archive")
+    if "anounce" in new:
+        text = text.replace("192.0.2.100", "203.0.113.1")
+    assert parse(text.replace("203.0.113.1", "192.0.2.100"), source="good").classes
+    assert text.count(old) == 1
+    assert len(refusal(text.replace(old, new)).mistakes) == 1
 
 
 def test_more_mistakes_than_anybody_reads_are_counted() -> None:

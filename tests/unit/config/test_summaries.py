@@ -25,14 +25,14 @@ def test_describe_good_file_names_addresses_ports_shares_checks_and_limits() -> 
         "services",
         "  pacs: 192.0.2.100 tcp 104, 11112 on eth0 -> archives, idle limit 1h",
         "pools",
-        "  archives: archive, shared storage, balance, 2 backends, reset on down: transport",
+        "  archives: archive, shared storage, balance, 2 IPv4 backends, reset on down: transport",
         "    new connection, when no backend takes one: reset",
         "    pacs1: 192.0.2.11 on eth0, weight 100 (80%); "
         "dicom-echo port 104, LBCTL to ANY-SCP, every 5s, timeout 3s, fall 2, rise 3",
         "    pacs2: 192.0.2.12 on eth0, weight 25 (20%); "
         "dicom-echo port 104, LBCTL to ANY-SCP, every 5s, timeout 3s, fall 2, rise 3; agent port 3333 every 500ms",
         "director",
-        "  flow tables: 131,072 TCP and 65,536 UDP flows, 20 MB of kernel memory",
+        "  flow tables: 131,072 TCP and 65,536 UDP flows, 22 MB of kernel memory",
         "  ports of a VIP that no service has: refused",
     ]
 
@@ -44,7 +44,7 @@ def described(text: str) -> list[str]:
 def test_describe_pool_with_failover_names_the_order_and_the_way_back() -> None:
     lines = described(GOOD.replace("    backends:", "    policy: failover\n    failback: automatic\n    backends:"))
     assert (
-        "archives: archive, shared storage, failover (automatic failback), 2 backends, reset on down: transport"
+        "archives: archive, shared storage, failover (automatic failback), 2 IPv4 backends, reset on down: transport"
         in lines
     )
     places = [line.partition(";")[0] for line in lines if " in order" in line]
@@ -94,7 +94,7 @@ def test_describe_private_storage_says_how_long_a_source_keeps_its_archive(reass
     ("flows", "says"),
     [
         ("{tcp_flows: 1024, udp_flows: 1024}", "1,024 TCP and 1,024 UDP flows, 0.2 MB of"),
-        ("{tcp_flows: 4194304}", "4,194,304 TCP and 65,536 UDP flows, 443 MB of"),
+        ("{tcp_flows: 4194304}", "4,194,304 TCP and 65,536 UDP flows, 477 MB of"),
     ],
 )
 def test_describe_flow_tables_tells_their_kernel_memory(flows: str, says: str) -> None:

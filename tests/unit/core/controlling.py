@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from lbctl.core.desired import Situation, desired_tables
-from lbctl.core.model import Declaration
+from lbctl.core.desired import desired_tables
+from lbctl.core.model import Address, Declaration
 from lbctl.core.plan import Plan, diff
+from lbctl.core.situation import Situation
 from lbctl.core.tables import NOBODY, Tables, id_of
 from lbctl.dataplane.fake import FakeDataplane
 from tests.tables import carry_out
@@ -28,12 +29,12 @@ def reconcile(
     return dataplane.read()
 
 
-def numbers(tables: Tables) -> dict[IPv4Address, int]:
+def numbers(tables: Tables) -> dict[Address, int]:
     """Ids by address."""
     return {row.address: number for number, row in tables.backends.items()}
 
 
-def owners(tables: Tables, pool_id: int = 1) -> list[IPv4Address | None]:
+def owners(tables: Tables, pool_id: int = 1) -> list[Address | None]:
     """The address that owns each slot."""
     slots = tables.slots[pool_id].tolist()
     return [tables.backends[id_of(ref)].address if ref != NOBODY else None for ref in slots]

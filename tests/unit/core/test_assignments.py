@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lbctl.core.assignments import Settled, private_pools, settle
-from lbctl.core.model import Pool, Reassign, Storage
+from lbctl.core.model import Address, Pool, Reassign, Storage
 from lbctl.core.standing import Condition, Standing
 from lbctl.core.tables import NOBODY_ELSE, reference
 from tests.unit.core.declarations import declaration, down, draining, up
@@ -19,7 +19,9 @@ from tests.unit.core.declarations import declaration, down, draining, up
 DECLARED = declaration({"archives": {"a": 11, "b": 12}, "web": {"x": 21}})
 POOL = replace(DECLARED.pools[0], storage=Storage.PRIVATE)
 UP = up()
-CT, MR, US = (IPv4Address(f"192.0.2.{host}") for host in (201, 202, 203))
+CT: Address = IPv4Address("192.0.2.201")
+MR: Address = IPv4Address("192.0.2.202")
+US: Address = IPv6Address("2001:db8::203")
 A, B = reference(1, 1), reference(2, 1)
 REFS = {"a": A, "b": B}
 EARLIER_A, STRANGER = reference(1, 7), reference(9, 1)
@@ -29,8 +31,8 @@ HALTED = replace(draining(), condition=Condition.HALTED)
 
 
 def settled(
-    book: Mapping[IPv4Address, str],
-    found: Mapping[IPv4Address, int],
+    book: Mapping[Address, str],
+    found: Mapping[Address, int],
     *,
     reassign: Reassign = Reassign.REMOVED,
     refs: Mapping[str, int] = REFS,
@@ -130,7 +132,7 @@ FOUND = st.dictionaries(SOURCES, st.sampled_from([A, B, EARLIER_A, STRANGER, NOB
 STANDINGS = st.sampled_from([up(), down(), draining(), UNRESOLVED, UNKNOWN])
 
 
-def carried_out(found: Mapping[IPv4Address, int], writes: Mapping[IPv4Address, int | None]) -> dict[IPv4Address, int]:
+def carried_out(found: Mapping[Address, int], writes: Mapping[Address, int | None]) -> dict[Address, int]:
     """What the program has then."""
     return {source: ref for source, ref in {**found, **writes}.items() if ref is not None}
 
@@ -145,8 +147,8 @@ def carried_out(found: Mapping[IPv4Address, int], writes: Mapping[IPv4Address, i
 )
 def test_settling_is_over_after_once_and_leaves_book_and_program_in_step(
     *,
-    book: dict[IPv4Address, str],
-    found: dict[IPv4Address, int],
+    book: dict[Address, str],
+    found: dict[Address, int],
     reassign: Reassign,
     names: str,
     a: Standing,
@@ -161,7 +163,7 @@ def test_settling_is_over_after_once_and_leaves_book_and_program_in_step(
 
 @given(book=BOOKS, found=FOUND, reassign=st.sampled_from(Reassign), a=STANDINGS, b=STANDINGS)
 def test_settling_never_gives_a_source_of_the_book_another_backend(
-    book: dict[IPv4Address, str], found: dict[IPv4Address, int], reassign: Reassign, a: Standing, b: Standing
+    book: dict[Address, str], found: dict[Address, int], reassign: Reassign, a: Standing, b: Standing
 ) -> None:
     """It keeps the one it has, or it has none: the program finds one at its next connection."""
     after = settled(book, found, reassign=reassign, a=a, b=b).book

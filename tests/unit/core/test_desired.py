@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from ipaddress import IPv4Interface
 
 import pytest
 
-from lbctl.core.desired import Limits, NicFacts, desired_tables
+from lbctl.core.desired import desired_tables
 from lbctl.core.ids import identity
-from lbctl.core.model import Interface
 from lbctl.core.plan import SetMembers
+from lbctl.core.situation import Limits, NicFacts
 from lbctl.core.tables import BackendState, Tables
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import LbctlError
 from tests.tables import comparable
 from tests.unit.core.controlling import host, numbers, owners, plan_for, reconcile
 from tests.unit.core.declarations import (
+    BOTH_NICS,
+    ETH0,
+    LAN,
     LIMITS,
     NICS,
     OTHER_VIP,
     VIP,
+    VLAN,
     declaration,
     down,
     draining,
@@ -40,8 +43,8 @@ AB = declaration({"archives": {"a": 11, "b": 12}})
 def test_desired_fresh_director_holds_what_was_declared() -> None:
     tables = reconcile(FakeDataplane(), ABC)
 
-    assert tables.interfaces[2].mac == NICS["eth0"].mac
-    assert tables.vips == {VIP: 2}
+    assert tables.interfaces[LAN].mac == NICS["eth0"].mac
+    assert tables.vips == {VIP: LAN}
     assert [(key.vip, key.port) for key in tables.services] == [(VIP, 104)]
     assert {row.address: row.mac for row in tables.backends.values()} == {
         host(n): mac_of(host(n)) for n in (11, 12, 13)
@@ -218,29 +221,33 @@ def test_desired_removed_vip_lingers_while_connections_to_it_live() -> None:
     lingering = reconcile(dataplane, one, situation(one, busy_vips=[OTHER_VIP]))
     gone = reconcile(dataplane, one)
 
-    assert lingering.vips == {VIP: 2, OTHER_VIP: 2}
+    assert lingering.vips == {VIP: LAN, OTHER_VIP: LAN}
     assert [key.vip for key in lingering.services] == [VIP]
-    assert gone.vips == {VIP: 2}
+    assert gone.vips == {VIP: LAN}
 
 
 def test_desired_busy_vip_that_was_never_answered_for_is_not_answered_for() -> None:
-    assert reconcile(FakeDataplane(), AB, situation(AB, busy_vips=[OTHER_VIP])).vips == {VIP: 2}
+    assert reconcile(FakeDataplane(), AB, situation(AB, busy_vips=[OTHER_VIP])).vips == {VIP: LAN}
 
 
-def test_desired_interface_that_is_gone_announces_nothing_and_keeps_the_rest() -> None:
+def test_desired_interface_that_is_gone_announces_nothing_and_keeps_references() -> None:
+    """And nobody on it is given new connections, whatever was heard of him last."""
     dataplane = FakeDataplane()
     before = reconcile(dataplane, AB)
 
     after = reconcile(dataplane, AB, replace(situation(AB), nics={}))
 
     assert (after.interfaces, after.vips) == ({}, {})
-    assert (after.services, after.backends) == (before.services, before.backends)
+    assert after.services == before.services
+    assert after.backends == {i: replace(row, state=BackendState.DOWN) for i, row in before.backends.items()}
+    assert set(owners(after)) == {None}
+    assert comparable(reconcile(dataplane, AB)) == comparable(before)
 
 
 def test_desired_interface_with_a_new_mac_is_one_dynamic_step() -> None:
     dataplane = FakeDataplane()
     reconcile(dataplane, AB)
-    nics = {"eth0": NicFacts(ifindex=2, mac=bytes.fromhex("020000000077"))}
+    nics = {"eth0": NicFacts(lan=LAN, mac=bytes.fromhex("020000000077"))}
 
     plan = plan_for(dataplane, AB, replace(situation(AB), nics=nics))
 
@@ -266,19 +273,16 @@ def test_desired_beyond_the_kernels_tables_is_an_error_with_a_hint(limits: Limit
     assert caught.value.hint
 
 
-def test_desired_interfaces_that_share_a_row_are_an_error_with_a_hint() -> None:
-    """Index numbers grow for as long as a machine runs, and the table has few rows."""
-    second = Interface(name="eth1", address=IPv4Interface("198.51.100.10/24"))
-    declared = replace(AB, interfaces=(*AB.interfaces, second))
-    nics = {**NICS, "eth1": NicFacts(ifindex=2 + LIMITS.interfaces, mac=bytes.fromhex("020000000077"))}
+def test_desired_more_interfaces_than_rows_are_an_error_with_a_hint() -> None:
+    declared = replace(AB, interfaces=(ETH0, VLAN))
 
-    with pytest.raises(LbctlError, match="interfaces eth0 and eth1 have index numbers that share a row") as caught:
-        desired_tables(declared, replace(situation(AB), nics=nics), current=Tables(), limits=LIMITS)
-    assert "eth1" in caught.value.hint
+    with pytest.raises(LbctlError, match="no room for 2 interfaces in a table of 1") as caught:
+        desired_tables(declared, situation(AB, nics=BOTH_NICS), current=Tables(), limits=replace(LIMITS, interfaces=1))
+    assert caught.value.hint
 
 
 def test_desired_exactly_filled_tables_are_no_error() -> None:
-    limits = Limits(backends=4, services=2, pools=2, slots=1021, interfaces=1, members=1)
+    limits = Limits(backends=4, services=2, pools=2, slots=1021, interfaces=1, members=1, sources=0)
 
     tables = desired_tables(ABC, situation(ABC), current=Tables(), limits=limits)
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbctl.core.plan import Plan, SetBackend, SetPool, SetSlots, diff
-from lbctl.core.tables import BackendState, PoolRow, Tables, reference
+from lbctl.core.plan import Plan, SetBackend, SetPool, SetService, SetSlots, SetSources, diff
+from lbctl.core.tables import BackendState, Lan, PoolRow, ServiceRow, Tables, reference
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import KernelError
-from tests.strategies import BLOCK, CHANGES, TABLES, backend_row
+from tests.strategies import BLOCK, CHANGES, KEYS, PREFIXES, TABLES, backend_row
 from tests.tables import carry_out, comparable, dangers, states_during, without_freed
 
 Change = tuple[Tables, Tables]
@@ -181,6 +181,43 @@ def test_plan_changed_mac_is_one_dynamic_step() -> None:
 
     assert plan.steps == (SetBackend(backend_id=2, before=current.backends[2], after=changed),)
     assert plan.declared_steps == ()
+
+
+def test_plan_changed_segment_is_one_dynamic_step() -> None:
+    """Its interface was created anew."""
+    current = one_pool([1, 2])
+    changed = replace(current.backends[2], lan=Lan(9, 20))
+
+    plan = diff(current, replace(current, backends={**current.backends, 2: changed}))
+
+    assert plan.steps == (SetBackend(backend_id=2, before=current.backends[2], after=changed),)
+    assert plan.declared_steps == ()
+
+
+def test_plan_another_list_of_sources_is_written_before_its_service_and_the_former_removed_after() -> None:
+    key, everybody, site = KEYS[0], PREFIXES[4][0], PREFIXES[4][1]
+    before = ServiceRow(id=1, pool_id=1, source_list=1)
+    current = replace(one_pool([1, 2]), services={key: before}, sources={1: {everybody: 0}})
+    after = replace(before, source_list=2)
+
+    plan = diff(current, replace(current, services={key: after}, sources={2: {site: 1}}))
+
+    assert plan.steps == (
+        SetSources(number=2, before=None, after={site: 1}),
+        SetService(key=key, before=before, after=after),
+        SetSources(number=1, before={everybody: 0}, after=None),
+    )
+    assert plan.declared_steps == plan.steps
+
+
+@given(CHANGES)
+def test_plan_list_that_a_service_has_is_never_changed(change: Change) -> None:
+    current, desired = change
+    lists = {**current.sources, **desired.sources}
+
+    for state in states_during(diff(current, desired), holding(current)):
+        used = {row.source_list for row in state.services.values()} - {0}
+        assert {number: state.sources[number] for number in used} == {number: lists[number] for number in used}
 
 
 def test_plan_moved_pool_writes_the_whole_block_and_then_the_pointer() -> None:

@@ -170,6 +170,14 @@ def test_standing_declared_weight_of_nought_drains_whatever_the_agent_says() -> 
     assert {judged(signals(UP, capacity), weight=0) for capacity in (FULL, QUARTER, WORD_DRAIN)} == {expected}
 
 
+def test_standing_of_one_with_an_ipv6_address_tells_what_it_does_not_answer() -> None:
+    backend = pool("archives", {"pacs1": 11}, version=6).backends[0]
+
+    found = standing(backend, signals(neighbour="failed"))
+
+    assert found.reason == "2001:db8::b does not answer neighbour solicitations (its entry is failed)"
+
+
 def test_standing_every_condition_that_follows_from_signals_has_a_row() -> None:
     """A backend that was removed has no signals, and who stands by depends on others."""
     follows_otherwise = {Condition.REMOVED, Condition.STANDBY}

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from lbctl.core import slots
 from lbctl.core.desired import desired_tables
 from lbctl.core.model import Declaration, OnEmpty, Storage, WrongPort
 from lbctl.core.plan import SetMembers, SetSlots, SetWrongPorts
 from lbctl.core.standing import Standing
 from lbctl.core.tables import Members, Tables
+from lbctl.core.takers import MEMORY_SLOTS, Memo
 from lbctl.dataplane.fake import FakeDataplane
+from lbctl.dataplane.layout import SLOTS
 from tests.unit.core.controlling import host, owners, plan_for, reconcile
 from tests.unit.core.declarations import LIMITS, declaration, down, draining, situation, up
 
@@ -138,6 +144,61 @@ def test_settling_pool_that_has_nobody_of_its_own_does_not_wait() -> None:
     settling = situation(FALLING, nobody, settling_pools=["archives"])
 
     assert set(owners(reconcile(dataplane, FALLING, settling))) == {host(21), host(22)}
+
+
+# What was computed is remembered ------------------------------------------------------------------------------------
+
+
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the tables that are computed from now on."""
+    sizes: list[int] = []
+
+    def counting(weights: Mapping[str, int], *, size: int) -> NDArray[np.int32]:
+        sizes.append(size)
+        return assign(weights, size=size)
+
+    assign = slots.assign
+    monkeypatch.setattr(slots, "assign", counting)
+    return sizes
+
+
+def test_takers_that_change_in_one_pool_of_many_cost_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = replace(LIMITS, backends=1024, pools=512, slots=1 << 19)
+    many = declaration({f"pool{n}": {"a": 11, "b": 12} for n in range(300)})
+    sizes = computed(monkeypatch)
+
+    found = desired_tables(many, situation(many), current=Tables(), limits=limits)
+    at_start = len(sizes)
+    desired_tables(many, situation(many), current=found, limits=limits)
+    unchanged = len(sizes)
+    desired_tables(many, situation(many, {"pool7/a": up(5_000)}), current=found, limits=limits)
+
+    assert (at_start, unchanged, len(sizes)) == (300, 300, 301)
+
+
+def test_memo_holds_as_many_slots_as_it_is_told_and_forgets_what_was_asked_for_longest_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = computed(monkeypatch)
+    memo = Memo(capacity=10)
+
+    for size in (4, 5, 4, 3, 4, 5):  # with 3, 4 and 5 are too many, and 5 goes
+        assert memo.owners({"a": 1}, size=size).tolist() == [0] * size
+
+    assert sizes == [4, 5, 3, 5]
+
+
+def test_memo_computes_a_table_that_is_larger_than_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = computed(monkeypatch)
+    memo = Memo(capacity=1)
+
+    assert [len(memo.owners({"a": 1}, size=size)) for size in (5, 5, 6)] == [5, 5, 6]
+    assert sizes == [5, 6]
+
+
+def test_memo_of_all_pools_holds_all_that_the_kernel_does_twice() -> None:
+    """What is in use now, and what was before."""
+    assert MEMORY_SLOTS >= 2 * SLOTS
 
 
 # What else is declared -----------------------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lbctl.core.model import Declaration
+from lbctl.core.model import Address, Declaration
 from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.facts import Facts
 from lbctl.daemon.models import BackendStatus, PoolStatus
 from lbctl.daemon.operating import Operator
 from lbctl.daemon.reporting import Reporter
 from lbctl.daemon.store import AssignmentStore, OverrideStore
+from lbctl.daemon.watching import Watching
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Assigned, Attachment
 from lbctl.errors import KernelError
@@ -37,13 +38,19 @@ class Desk:
         self.facts = Facts(started=self.rig.now, config=state / "lbctl.yaml", director=declaration.director)
         self.assigner = Assigner(self.reconciler, self.dataplane, AssignmentStore(state))
         self.attachments: dict[str, Attachment] = {}
-        reporter = Reporter(
-            self.reconciler, self.dataplane, self.facts, attachments=self.attachments, assigner=self.assigner
+        self.reporter = reporter = Reporter(
+            self.reconciler,
+            self.dataplane,
+            self.facts,
+            attachments=self.attachments,
+            assigner=self.assigner,
+            claims=tuple,
         )
         self.operator = Operator(
             reconciler=self.reconciler,
             reporter=reporter,
             assigner=self.assigner,
+            watching=Watching(self.reconciler, self.dataplane),
             overrides=OverrideStore(state),
             changing=asyncio.Lock(),
             apply=self._apply,
@@ -81,15 +88,15 @@ class Desk:
         """As `lbctl status` has them."""
         return {backend.name: backend for backend in self.pool(pool).backends}
 
-    def connect(self, source: IPv4Address, backend: str) -> None:
+    def connect(self, source: Address, backend: str) -> None:
         """A source's first connection: the program assigns it a backend."""
         self.dataplane.assigned[self.key(source)] = self.rig.reference(backend)
 
-    def key(self, source: IPv4Address) -> Assigned:
+    def key(self, source: Address) -> Assigned:
         """Of an assignment in pool ``p``."""
         return Assigned(pool_id=self.rig.pool_id("p"), source=source)
 
-    def assigned(self) -> Mapping[IPv4Address, str | int]:
+    def assigned(self) -> Mapping[Address, str | int]:
         """What the program has: backends by name, or else the bare reference."""
         names = {self.rig.reference(b.name): b.name for b in self.reconciler.declaration.backends()}
         return {key.source: names.get(ref, ref) for key, ref in self.dataplane.assigned.items()}

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from types import MappingProxyType
 
 from lbctl.config.loader import parse
-from lbctl.core.desired import NicFacts
 from lbctl.core.ids import identity
-from lbctl.core.model import Declaration
+from lbctl.core.model import Address, Declaration
 from lbctl.core.plan import Plan
 from lbctl.core.standing import Override
-from lbctl.core.tables import BackendRow, id_of
+from lbctl.core.tables import BackendRow, Lan, id_of
 from lbctl.core.verdict import Outcome, ProbeResult
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.store import Overrides, with_override
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import FlowEntry
-from lbctl.network.port import Neighbour
+from lbctl.network.port import Link, Neighbour
 
 VIP = IPv4Address("192.0.2.100")
 OTHER_VIP = IPv4Address("192.0.2.101")
 IFINDEX = 2
-NIC = NicFacts(ifindex=IFINDEX, mac=bytes.fromhex("02000000000a"))
+LAN = Lan(IFINDEX)
+LINK = Link(
+    ifindex=IFINDEX,
+    name="eth0",
+    mac=bytes.fromhex("02000000000a"),
+    addresses=(IPv4Interface("192.0.2.10/24"), IPv6Interface("2001:db8::10/64")),
+    is_up=True,
+    mtu=1500,
+)
 NOTHING_SAID = Overrides()
 HEALTHY = ProbeResult(outcome=Outcome.HEALTHY, detail="port 104 accepts connections", latency_s=0.001)
 REFUSED = ProbeResult(outcome=Outcome.REFUSED, detail="connection refused on port 104")
@@ -79,10 +86,10 @@ def declared(
     return parse(text, source="lbctl.yaml")
 
 
-def neighbour(address: IPv4Address, *, state: str = "reachable", mac: bytes | None = None) -> Neighbour:
+def neighbour(address: Address, *, state: str = "reachable", mac: bytes | None = None) -> Neighbour:
     """An entry of the kernel's; a usable one has a MAC made of the address."""
     usable = state in ("reachable", "stale", "delay", "probe", "permanent")
-    found = (mac or b"\x02\x00" + address.packed) if usable else None
+    found = (mac or b"\x02\x00" + address.packed[-4:]) if usable else None
     return Neighbour(ifindex=IFINDEX, address=address, mac=found, usable=usable, state=state)
 
 
@@ -101,7 +108,7 @@ class Rig:
         self.now = now
         self.dataplane = dataplane or FakeDataplane()
         self.reconciler = Reconciler(declaration, self.dataplane, overrides=overrides, actives=actives, now=now)
-        self.reconciler.neighbourhood.nics = {"eth0": NIC}
+        self.reconciler.neighbourhood.met({"eth0": LINK})
         self.meet_all()
 
     def meet_all(self) -> None:

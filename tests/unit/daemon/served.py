@@ -6,33 +6,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Interface
 from pathlib import Path
 
 import uvicorn
 
 from lbctl.config.loader import parse
-from lbctl.core.desired import NicFacts
+from lbctl.core.features import Features
 from lbctl.daemon.api import Controls, make_api
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
 from lbctl.daemon.surroundings import Surroundings
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.network.fake import FakeNetwork
-from lbctl.network.port import Link
-from tests.unit.daemon.rig import IFINDEX, NIC, file
-
-LINK = Link(
-    ifindex=IFINDEX,
-    name="eth0",
-    mac=NIC.mac,
-    addresses=(IPv4Interface("192.0.2.10/24"),),
-    is_up=True,
-    mtu=1500,
-)
+from tests.unit.daemon.rig import LINK, file
 
 
-def daemon_on_fakes(directory: Path, *backends: str, text: str = "") -> Daemon:
+def daemon_on_fakes(directory: Path, *backends: str, text: str = "", dataplane: FakeDataplane | None = None) -> Daemon:
     """A daemon that was never brought up: it probes nobody. Its file (``text``, or these backends) and its state are in the
     directory."""
     text = text or file(*backends or ("a", "b"))
@@ -41,11 +30,12 @@ def daemon_on_fakes(directory: Path, *backends: str, text: str = "") -> Daemon:
     daemon = Daemon(
         config=config,
         declaration=parse(text, source=str(config)),
-        dataplane=FakeDataplane(),
+        dataplane=dataplane or FakeDataplane(),
         surroundings=Surroundings(FakeNetwork([LINK])),
         state=directory / "state",
+        features=Features(),
     )
-    daemon._reconciler.neighbourhood.nics = {"eth0": NicFacts(ifindex=LINK.ifindex, mac=LINK.mac)}
+    daemon._reconciler.neighbourhood.met({"eth0": LINK})
     return daemon
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from lbctl.config.loader import parse
+from lbctl.core.features import Features
+from lbctl.core.model import Address
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.models import Status
 from lbctl.daemon.surroundings import Surroundings
+from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import NetworkError
 from lbctl.network.fake import FakeNetwork
-from lbctl.network.port import Link
-from tests.unit.daemon.rig import VIP, file
-from tests.unit.daemon.served import LINK
+from lbctl.network.port import Link, ProbePath
+from tests.unit.daemon.rig import LINK, file
 
 DEADLINE_S = 10.0
+EVERYTHING = Features()
+MACS: Mapping[Address, bytes] = {IPv4Address(f"192.0.2.{n}"): bytes(5) + bytes([n]) for n in (11, 12)}
 
 
 class FlakyNetwork(FakeNetwork):
@@ -31,20 +35,29 @@ class FlakyNetwork(FakeNetwork):
             raise NetworkError(self.trouble)
         return await super().link(name)
 
-    async def set_probe_paths(self, paths: frozenset[object]) -> None:
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
         if self.trouble:
             raise NetworkError(self.trouble)
+        await super().set_probe_paths(paths)
 
 
 class Stage:
     """A daemon on fakes, brought up, with its loops running."""
 
     def __init__(
-        self, directory: Path, *, link: Link = LINK, text: str = "", dataplane: FakeDataplane | None = None
+        self,
+        directory: Path,
+        *,
+        link: Link = LINK,
+        others: tuple[Link, ...] = (),
+        macs: Mapping[Address, bytes] = MACS,
+        text: str = "",
+        dataplane: FakeDataplane | None = None,
+        features: Features = EVERYTHING,
     ) -> None:
         self.config, self.state = directory / "lbctl.yaml", directory / "state"
         self.config.write_text(text or file("a", "b"))
-        self.network = FlakyNetwork([link], macs={IPv4Address(f"192.0.2.{n}"): bytes(5) + bytes([n]) for n in (11, 12)})
+        self.network = FlakyNetwork([link, *others], macs=dict(macs))
         self.dataplane = dataplane or FakeDataplane()
         self.surroundings = Surroundings(self.network)
         declaration = parse(self.config.read_text(), source="lbctl.yaml")
@@ -54,17 +67,18 @@ class Stage:
             dataplane=self.dataplane,
             surroundings=self.surroundings,
             state=self.state,
+            features=features,
         )
-        self.link = link
+        self.links = {each.name: each for each in (link, *others)}
 
     def status(self) -> Status:
         return self.daemon.operator.status()
 
     async def play(self, scene: Callable[[], Awaitable[None]]) -> None:
         declaration = parse(self.config.read_text(), source="lbctl.yaml")
-        links = {"eth0": self.link}
         watching = asyncio.create_task(self.daemon.watch_network())
-        claims = await self.surroundings.find_duplicates([VIP], declaration, links)
+        links = {interface.name: self.links[interface.name] for interface in declaration.interfaces}
+        claims = await self.surroundings.find_duplicates(announced_vips(declaration), declaration, links)
         await self.daemon.bring_up(links, claims=claims)
         loops = [watching, *(asyncio.create_task(loop) for loop in self.daemon.loops())]
         try:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from fastapi.openapi.models import OpenAPI
 
-from lbctl.daemon.api import MAX_BODY, make_api
+from lbctl.daemon.api import make_api
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.models import Assignments, Done, Flows, Problem, Status
+from lbctl.daemon.requests import MAX_BODY
 from lbctl.errors import KernelError
 from tests.unit.cli import samples
 from tests.unit.cli.canned import Canned
@@ -143,6 +144,7 @@ ASSIGNMENT = "/v1/pools/p/assignments/192.0.2.201"
         (("POST", "/v1/backends/p/a/activate"), "activate p/a"),
         (("PUT", ASSIGNMENT, '{"backend": "a"}'), "assign p 192.0.2.201 a"),
         (("DELETE", ASSIGNMENT), "unassign p 192.0.2.201"),
+        (("DELETE", "/v1/pools/p/assignments/2001:db8::c9"), "unassign p 2001:db8::c9"),
     ],
 )
 def test_command_reaches_the_daemon_as_it_was_meant_and_is_logged(
@@ -200,7 +202,8 @@ def test_body_that_is_large_or_does_not_tell_its_length_is_refused(canned: Path,
         ("GET", f"/v1/assignments?pool={'a' * 64}", 422),
         ("DELETE", "/v1/pools/p/assignments/192.0.2.0/24", 404),
         ("DELETE", "/v1/pools/p/assignments/modality7", 422),
-        ("DELETE", "/v1/pools/p/assignments/2001:db8::1", 422),
+        ("DELETE", "/v1/pools/p/assignments/2001:db8::/64", 404),
+        ("GET", "/v1/events?flows=perhaps", 422),
         ("POST", ASSIGNMENT, 405),
         ("GET", "/v1/flows?limit=0", 422),
         ("GET", "/v1/flows?limit=many", 422),
@@ -274,7 +277,7 @@ def test_description_of_every_operation_has_words_and_names_problem_as_its_only_
     description: dict[str, Any],
 ) -> None:
     operations = [operation for entry in description["paths"].values() for operation in entry.values()]
-    assert len(operations) == 9
+    assert len(operations) == 10
     for operation in operations:
         assert len(operation["summary"].split()) > 2
         for code, response in operation["responses"].items():

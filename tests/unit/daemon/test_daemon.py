@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.core.tables import Lan
 from lbctl.errors import LbctlError, NetworkError
 from lbctl.network.port import LinkChanged
-from tests.unit.daemon.rig import OTHER_VIP, VIP, file
-from tests.unit.daemon.served import LINK
+from tests.unit.daemon.rig import LINK, OTHER_VIP, VIP, file
 from tests.unit.daemon.stage import Stage
 
 STRANGER = bytes.fromhex("0200000000ff")
@@ -49,7 +49,7 @@ def test_interface_made_anew_is_attached_and_its_vip_announced_again(stage: Stag
         await stage.eventually(lambda: not stage.dataplane.vips)
         stage.network.announcements.clear()
         stage.network.push(LinkChanged(ifindex=7, link=replace(LINK, ifindex=7)))
-        await stage.eventually(lambda: stage.dataplane.vips == {VIP: 7} and 7 in stage.dataplane.attachments)
+        await stage.eventually(lambda: stage.dataplane.vips == {VIP: Lan(7)} and 7 in stage.dataplane.attachments)
         await stage.eventually(lambda: ("eth0", VIP) in stage.network.announcements)
 
     asyncio.run(stage.play(scene))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.config.loader import parse
 from lbctl.core.retention import HANDSHAKE_S
 from lbctl.core.standing import Override, Standing
 from lbctl.daemon.reconcile import Reconciler
@@ -23,13 +24,14 @@ class Counting(FakeDataplane):
     def __init__(self) -> None:
         super().__init__()
         self.traffic: dict[int, Traffic] = {}
+        self.denied = 0
 
     def counters(self, *, services: object, backends: object) -> Counters:
         assert isinstance(backends, list)
         assert isinstance(services, list)
         return Counters(
             reasons={},
-            services=dict.fromkeys(services, Traffic()),
+            services=dict.fromkeys(services, Traffic(denied=self.denied)),
             backends={number: self.traffic.get(number, Traffic()) for number in backends},
         )
 
@@ -91,7 +93,7 @@ def test_backend_tells_where_it_is_how_it_stands_and_what_it_was_sent(tmp_path: 
     dataplane = Counting()
     desk = Desk(tmp_path, declared("a weight=50", "b weight=150"), dataplane=dataplane)
     number = desk.rig.number("a")
-    dataplane.traffic[number] = Traffic(packets=7, bytes=700, connections=3, returned=2)
+    dataplane.traffic[number] = Traffic(packets=7, bytes=700, connections=3, looped=2)
     dataplane.connected[number] = Connected(connections=5)
     desk.rig.flow_to("a")
     desk.rig.sweep()
@@ -100,7 +102,7 @@ def test_backend_tells_where_it_is_how_it_stands_and_what_it_was_sent(tmp_path: 
     assert (found.state, found.reason) == ("up", "port 104 accepts connections")
     assert (found.weight, found.effective_weight) == (50, 50.0)
     assert found.share == pytest.approx(0.25, abs=0.001)
-    assert (found.packets, found.bytes, found.new_connections, found.returned) == (7, 700, 3, 2)
+    assert (found.packets, found.bytes, found.new_connections, found.looped) == (7, 700, 3, 2)
     assert (found.flows, found.connections, found.connection_limit, found.resume_at) == (1, 5, None, None)
     assert (found.capacity_percent, found.agent, found.probe_latency_s) == (100, None, 0.001)
     assert found.since_s is not None
@@ -154,6 +156,56 @@ def test_backend_without_a_row_is_told_all_the_same(tmp_path: Path) -> None:
     assert (found.state, found.mac, found.share, found.flows, found.connections) == ("unresolved", None, 0.0, 0, 0)
 
 
+def test_backend_tells_of_the_bytes_that_came_back_and_of_its_handshakes(tmp_path: Path) -> None:
+    dataplane = Counting()
+    desk = Desk(tmp_path, declared("a", "b"), dataplane=dataplane)
+    number = desk.rig.number("a")
+    dataplane.traffic[number] = Traffic(returned=1000, sent=100, begun=7, completed=7, repeated=1, looped=4)
+    desk.reporter.note()
+    dataplane.traffic[number] = Traffic(returned=4000, sent=200, begun=9, completed=8, repeated=3, looped=6)
+    found = desk.backends()["a"]
+    assert (found.returned_bytes, found.sent_bytes, found.looped, found.looped_recently) == (4000, 200, 6, 2)
+    assert found.returned_per_s > found.sent_per_s > 0
+    shakes = found.handshakes
+    assert (shakes.begun, shakes.completed, shakes.repeated, shakes.repeated_recently) == (9, 8, 3, 2)
+    assert (shakes.unfinished, shakes.median_s) == (0, None)  # the one on its way is not late yet
+
+
+CLASSES = """\
+interfaces:
+  eth0: {address: 192.0.2.10/24}
+classes:
+  scanners: {sources: [192.0.2.128/25], ports: [104]}
+services:
+  s0: {vip: 192.0.2.100, ports: [104], pool: p, allow: [192.0.2.0/24]}
+pools:
+  p:
+    kind: other
+    check: {type: tcp, rise: 2}
+    classes:
+      scanners: {a: 1, b: 3}
+    backends: {a: {address: 192.0.2.11}, b: {address: 192.0.2.12}}
+"""
+
+
+def test_pool_tells_the_classes_that_it_shares_by_other_weights(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, parse(CLASSES, source="lbctl.yaml"))
+    (found,) = desk.pool().classes
+    assert (found.name, found.sources, found.ports) == ("scanners", ("192.0.2.128/25",), (104,))
+    assert found.weights == {"a": 1, "b": 3}
+    assert found.shares == {"a": pytest.approx(0.25, abs=0.001), "b": pytest.approx(0.75, abs=0.001)}
+    assert desk.backends()["a"].share == pytest.approx(0.5, abs=0.001)
+
+
+def test_service_tells_who_may_come_and_how_many_packets_of_others_did(tmp_path: Path) -> None:
+    dataplane = Counting()
+    desk = Desk(tmp_path, parse(CLASSES, source="lbctl.yaml"), dataplane=dataplane)
+    desk.reporter.note()
+    dataplane.denied = 5
+    (found,) = desk.operator.status().services
+    assert (found.allow, found.denied, found.denied_recently, found.announce) == (("192.0.2.0/24",), 5, 5, "arp")
+
+
 # Removed ones ---------------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +220,7 @@ def test_removed_backend_tells_what_becomes_of_its_connections(tmp_path: Path, k
     dataplane = Counting()
     desk = Desk(tmp_path, declared("a", "b", keys=keys), dataplane=dataplane)
     number = desk.rig.number("a")
-    dataplane.traffic[number] = Traffic(packets=7, bytes=700, connections=3, returned=2)
+    dataplane.traffic[number] = Traffic(packets=7, bytes=700, connections=3, looped=2)
     dataplane.connected[number] = Connected(connections=5)
     desk.rig.flow_to("a")
     desk.reconciler.declare(declared("b address=192.0.2.12", keys=keys), now=desk.rig.now)

@@ -12,7 +12,7 @@ from lbctl.core.standing import Override
 from lbctl.core.tables import BackendState
 from lbctl.core.verdict import AgentReport, AgentSilence, AgentWord
 from tests.tables import comparable
-from tests.unit.daemon.rig import HEALTHY, IFINDEX, NIC, REFUSED, UNREACHABLE, Rig, declared, neighbour
+from tests.unit.daemon.rig import HEALTHY, IFINDEX, LINK, REFUSED, UNREACHABLE, Rig, declared, neighbour
 
 
 def test_backend_without_history_gets_connections_from_its_first_good_probe_on() -> None:
@@ -92,7 +92,7 @@ def test_neighbour_of_the_same_address_on_another_interface_is_somebody_else() -
     assert rig.reconcile().is_empty
 
 
-@pytest.mark.parametrize("mac", ["ffffffffffff", "01005e000001", "000000000000", NIC.mac.hex()])
+@pytest.mark.parametrize("mac", ["ffffffffffff", "01005e000001", "000000000000", LINK.mac.hex()])
 def test_neighbour_claimed_with_a_mac_that_is_no_other_stations_gets_nothing(mac: str) -> None:
     rig = Rig(declared("a", "b")).up()
     before = rig.row("a").mac

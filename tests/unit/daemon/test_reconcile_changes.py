@@ -12,7 +12,7 @@ from lbctl.core.tables import BackendState
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import KernelError, UsageError
 from tests.tables import comparable, dangers
-from tests.unit.daemon.rig import HEALTHY, OTHER_VIP, REFUSED, VIP, Rig, declared
+from tests.unit.daemon.rig import HEALTHY, LAN, OTHER_VIP, REFUSED, VIP, Rig, declared
 
 ONLY_B = declared("b address=192.0.2.12")
 
@@ -192,7 +192,7 @@ def test_declared_change_that_did_not_take_effect_is_noticed_and_repaired() -> N
     with pytest.raises(KernelError, match="1 steps did not take effect, the first: SetVip"):
         rig.reconcile()
     rig.reconcile()
-    assert dataplane.vips == {VIP: 2}
+    assert dataplane.vips == {VIP: LAN}
 
 
 def test_pool_without_anybody_who_takes_connections_is_told_by_its_takers() -> None:

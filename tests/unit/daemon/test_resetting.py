@@ -21,7 +21,7 @@ from lbctl.errors import NetworkError
 from lbctl.network.fake import FakeNetwork
 from lbctl.network.tcp import Reset, Segment
 from tests.strategies import backend_row
-from tests.unit.daemon.served import LINK
+from tests.unit.daemon.rig import LINK
 
 VIP, CLIENT = IPv4Address("192.0.2.100"), IPv4Address("10.0.0.1")
 UP = backend_row(3, 8, state=BackendState.UP, mac=bytes(6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -191,3 +191,12 @@ def test_override_takes_the_place_of_another_and_leaves_the_others_alone() -> No
 def test_override_of_a_backend_is_told_by_its_label() -> None:
     overrides = Overrides(drained=frozenset({"p/a"}), halted=frozenset({"p/b"}))
     assert [overrides.of(label) for label in ("p/a", "p/b", "p/c")] == [Override.DRAINED, Override.HALTED, None]
+
+
+def test_assignments_of_both_families_are_kept_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    sources = [ip_address(text) for text in ("2001:db8::10", "192.0.2.201", "2001:db8::9", "192.0.2.33")]
+    store = AssignmentStore(tmp_path)
+    store.save(Assigned(pools={"p": dict.fromkeys(sources, "a")}))
+    kept = json.loads((tmp_path / "assignments.json").read_text())["pools"]["p"]
+    assert list(kept) == ["192.0.2.33", "192.0.2.201", "2001:db8::9", "2001:db8::10"]
+    assert store.load().pools["p"].keys() == set(sources)

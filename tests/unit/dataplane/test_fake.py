@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from lbctl.core.model import AttachMode, Protocol
-from lbctl.core.plan import SetBackend, SetVip
-from lbctl.core.tables import BackendState, Tables, reference
+from lbctl.core.features import Features
+from lbctl.core.model import Address, AttachMode, Protocol
+from lbctl.core.plan import SetBackend, SetInterface, SetSources, SetVip
+from lbctl.core.tables import ROUTED, BackendState, InterfaceRow, Lan, Sources, Tables, reference
 from lbctl.dataplane.fake import FakeDataplane
-from lbctl.dataplane.port import AttachedMode, Dataplane, FlowEntry, IdleLimits, Waiting
+from lbctl.dataplane.port import AttachedMode, Claim, Dataplane, Event, FlowEntry, IdleLimits, Waiting
 from lbctl.errors import KernelError
 from tests.strategies import backend_row
 from tests.tables import comparable
 
 VIP = IPv4Address("192.0.2.100")
+VIP6 = IPv6Address("2001:db8::100")
 ROW = backend_row(3, 8, state=BackendState.UP, mac=bytes.fromhex("020000000003"))
-SET_VIP = SetVip(vip=VIP, before=None, after=2)
+LAN = Lan(2, 20)
+SET_VIP = SetVip(vip=VIP, before=None, after=LAN)
 
 
-def entry(idle_s: float, *, vip: IPv4Address = VIP, backend: int = reference(3, 8)) -> FlowEntry:
+def entry(idle_s: float, *, vip: Address = VIP, backend: int = reference(3, 8)) -> FlowEntry:
     return FlowEntry(
         protocol=Protocol.TCP,
         client=IPv4Address("10.0.0.1"),
@@ -45,7 +48,7 @@ def test_fake_what_was_read_does_not_change_afterwards() -> None:
     dataplane.write(SET_VIP)
 
     assert before.vips == {}
-    assert dataplane.read().vips == {VIP: 2}
+    assert dataplane.read().vips == {VIP: LAN}
 
 
 def test_fake_freed_backend_leaves_its_generation_until_the_id_is_used_again() -> None:
@@ -59,14 +62,65 @@ def test_fake_freed_backend_leaves_its_generation_until_the_id_is_used_again() -
     assert dataplane.read().freed == {}
 
 
+def test_fake_keeps_segments_vips_and_lists_of_either_family() -> None:
+    dataplane = FakeDataplane()
+    row = InterfaceRow(mac=bytes(6), address6=IPv6Address("2001:db8::10"))
+    lists: dict[int, Sources] = {1: {IPv4Network("10.0.0.0/8"): 0}, 2: {IPv6Network("2001:db8::/32"): 3}}
+    dataplane.write(SetInterface(lan=LAN, before=None, after=row))
+    dataplane.write(SetVip(vip=VIP6, before=None, after=ROUTED))
+    for number, found in lists.items():
+        dataplane.write(SetSources(number=number, before=None, after=found))
+    held = dataplane.read()
+    dataplane.write(SetSources(number=1, before=lists[1], after=None))
+
+    assert (held.interfaces, held.vips, held.sources) == ({LAN: row}, {VIP6: ROUTED}, lists)
+    assert dataplane.read().sources == {2: lists[2]}
+
+
+def test_fake_claims_of_a_vip_go_with_it() -> None:
+    dataplane = FakeDataplane()
+    claim = Claim(mac=bytes.fromhex("020000000099"), times=2)
+    dataplane.write(SET_VIP)
+    dataplane.claimed = {VIP: claim, VIP6: claim}
+    before = dataplane.claims()
+    dataplane.write(SetVip(vip=VIP, before=LAN, after=None))
+
+    assert before == {VIP: claim, VIP6: claim}
+    assert dataplane.claims() == {VIP6: claim}
+
+
+def test_fake_tells_each_event_once_and_forgets_those_of_an_earlier_watch() -> None:
+    dataplane = FakeDataplane()
+    event = Event(
+        time_ns=1, ifindex=2, vlan=0, reason="denied", service=1, backend=0, frame_bytes=60, headers=b"\0" * 54
+    )
+    dataplane.watch(flows=False, drops=True)
+    dataplane.told = [event]
+    first, second = dataplane.events(), dataplane.events()
+    dataplane.told = [event]
+    dataplane.watch(flows=False, drops=False)
+
+    assert (first, second, dataplane.events()) == ([event], [], [])
+    assert dataplane.watched == frozenset()
+
+
+def test_fake_puts_another_program_behind_its_links_only_for_other_features() -> None:
+    dataplane = FakeDataplane()
+    some = Features(ipv6=False)
+    for features in (some, some, Features()):
+        dataplane.specialise(features)
+
+    assert dataplane.specialised == [some, Features()]
+
+
 def test_fake_fails_after_as_many_steps_as_the_test_wants() -> None:
     dataplane = FakeDataplane()
     dataplane.fail_after = 1
     dataplane.write(SET_VIP)
 
     with pytest.raises(KernelError):
-        dataplane.write(SetVip(vip=VIP, before=2, after=None))
-    assert dataplane.read().vips == {VIP: 2}
+        dataplane.write(SetVip(vip=VIP, before=LAN, after=None))
+    assert dataplane.read().vips == {VIP: LAN}
     assert dataplane.written == [SET_VIP]
 
 

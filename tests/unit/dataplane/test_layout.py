@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,25 @@ import pytest
 
 from lbctl.core.tables import BackendState
 from lbctl.dataplane import layout
-from lbctl.dataplane.layout import MAPS, FlowState, MapSpec, MapType, Reason
+from lbctl.dataplane.events import Watch
+from lbctl.dataplane.layout import MAPS, FlowState, Reason
+from lbctl.dataplane.mapspec import MMAPABLE, NO_PREALLOC, MapType, fields_of
 from lbctl.errors import LayoutError
 
 EBPF = Path(__file__).parents[3] / "ebpf"
 TYPES = (EBPF / "types.h").read_text(encoding="utf-8")
+MAPS_H = (EBPF / "maps.h").read_text(encoding="utf-8")
 DECLARATION = re.compile(
     r'BPF_F_TABLE\("(?P<type>\w+)", (?P<key>[\w ]+), (?P<value>[\w ]+), (?P<name>\w+), 1, (?P<flags>\w+)\)'
 )
-DECLARED = {found["name"]: found for found in DECLARATION.finditer((EBPF / "maps.h").read_text(encoding="utf-8"))}
+DECLARED = {found["name"]: found for found in DECLARATION.finditer(MAPS_H)}
+OF_A_KIND = {
+    "BPF_DEVMAP": (MapType.DEVMAP, layout.INDEX, layout.INDEX),
+    "BPF_PROG_ARRAY": (MapType.PROG_ARRAY, layout.INDEX, layout.INDEX),
+    "BPF_RINGBUF_OUTPUT": (MapType.RINGBUF, layout.NOTHING, layout.NOTHING),
+}
+"""bcc's macros for maps whose keys and values are always the same."""
+DECLARED_OF_A_KIND = {name: kind for kind, name in re.findall(r"^(BPF_[A-Z_]+)\((lb_\w+), 1\);$", MAPS_H, re.MULTILINE)}
 
 SCALARS = {"u32": "<u4", "u64": "<u8", "__be32": ">u4"}
 STRUCTS: dict[str, np.dtype[Any]] = {
@@ -35,12 +44,21 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "backend": layout.BACKEND,
     "connections": layout.CONNECTIONS,
     "candidate": layout.CANDIDATE,
-    "assignment_key": layout.ASSIGNMENT_KEY,
+    "assignment_key4": layout.ASSIGNMENT_KEY4,
+    "assignment_key6": layout.ASSIGNMENT_KEY6,
+    "address6": layout.ADDRESS6,
+    "source_key4": layout.SOURCE_KEY4,
+    "source_key6": layout.SOURCE_KEY6,
+    "source": layout.SOURCE,
     "flow_key4": layout.FLOW_KEY4,
+    "flow_key6": layout.FLOW_KEY6,
     "flow": layout.FLOW,
     "counter": layout.COUNTER,
     "service_stats": layout.SERVICE_STATS,
     "backend_stats": layout.BACKEND_STATS,
+    "handshake_times": layout.HANDSHAKE_TIMES,
+    "event": layout.EVENT,
+    "chain": layout.CHAIN,
 }
 
 
@@ -63,8 +81,8 @@ def compiled() -> dict[str, dict[str, Any]]:
             "flags": spec.flags,
             "key_size": spec.key.itemsize,
             "value_size": spec.value.itemsize,
-            "key": deepcopy(layout.fields_of(spec.key)),
-            "value": deepcopy(layout.fields_of(spec.value)),
+            "key": deepcopy(fields_of(spec.key)),
+            "value": deepcopy(fields_of(spec.value)),
         }
         for name, spec in MAPS.items()
     }
@@ -76,6 +94,7 @@ def compiled() -> dict[str, dict[str, Any]]:
         ("lb_backend_state", "LB_BACKEND_", BackendState),
         ("lb_flow_state", "LB_FLOW_", FlowState),
         ("lb_reason", "LB_", Reason),
+        ("lb_watch", "LB_WATCH_", Watch),
     ],
 )
 def test_layout_enum_has_the_names_and_values_of_types_h(enum: str, prefix: str, mirror: type[IntEnum]) -> None:
@@ -92,6 +111,11 @@ def test_layout_enum_has_the_names_and_values_of_types_h(enum: str, prefix: str,
     ("name", "value"),
     [
         ("LB_INTERFACES", layout.INTERFACES),
+        ("LB_INTERFACE_PROBES", layout.INTERFACE_PROBES),
+        ("LB_FRAGMENTS", layout.FRAGMENTS),
+        ("LB_HANDSHAKE_BUCKETS", layout.HANDSHAKE_BUCKETS),
+        ("LB_HANDSHAKE_SAMPLE", layout.HANDSHAKE_SAMPLE),
+        ("LB_EVENT_HEADERS", layout.EVENT_HEADERS),
         ("LB_SERVICES", layout.SERVICE_ROWS),
         ("LB_SERVICE_PROBES", layout.SERVICE_PROBES),
         ("LB_HALF_OPENS", layout.HALF_OPENS),
@@ -105,6 +129,15 @@ def test_layout_size_that_the_program_masks_with_is_that_of_types_h(name: str, v
     assert int(found[1]) == value
 
 
+def test_layout_rows_of_programs_are_those_of_types_h() -> None:
+    constants = constants_of("lb_program")
+
+    assert constants.pop("LB_PROGRAMS") == len(layout.PROGRAMS)
+    assert {name.replace("LB_PROGRAM_", "lb_").lower(): row for name, row in constants.items()} == {
+        name: row for row, name in enumerate(layout.PROGRAMS)
+    }
+
+
 def test_layout_purposes_of_budgets_are_those_of_types_h() -> None:
     purposes = constants_of("lb_purpose")
 
@@ -115,7 +148,7 @@ def test_layout_purposes_of_budgets_are_those_of_types_h() -> None:
 
 def test_layout_words_that_are_written_apart_lie_in_words_of_their_own() -> None:
     """The program's count and the daemon's correction are never in one store."""
-    fields = {name: (offset, size) for name, offset, size in layout.fields_of(layout.CONNECTIONS)}
+    fields = {name: (offset, size) for name, offset, size in fields_of(layout.CONNECTIONS)}
 
     assert fields["opened"] == (0, 8)
     assert fields["pending"] == (8, 16)
@@ -139,17 +172,25 @@ def test_layout_struct_fields_are_those_of_types_h() -> None:
         body = re.search(rf"struct {name} {{(.*?)\n}};", TYPES, re.DOTALL)
         assert body, name
         without_comments = re.sub(r"/\*.*?\*/", "", body[1], flags=re.DOTALL)
-        assert re.findall(r"(\w+)(?:\[\d+\])?;", without_comments) == list(dtype.names or ())
+        assert re.findall(r"(\w+)(?:\[\w+\])?;", without_comments) == list(dtype.names or ())
 
 
 def test_layout_maps_are_those_of_maps_h() -> None:
-    assert set(DECLARED) == set(MAPS)
+    assert set(DECLARED) | set(DECLARED_OF_A_KIND) == set(MAPS)
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", DECLARED_OF_A_KIND)
+def test_layout_map_of_a_kind_is_declared_alike_in_maps_h(name: str) -> None:
+    spec = MAPS[name]
+
+    assert (spec.type, spec.key, spec.value) == OF_A_KIND[DECLARED_OF_A_KIND[name]]
+    assert spec.flags == 0
+
+
+@pytest.mark.parametrize("name", DECLARED)
 def test_layout_map_is_declared_alike_in_maps_h(name: str) -> None:
     spec, found = MAPS[name], DECLARED[name]
-    flags = {"0": 0, "MMAPABLE": layout.MMAPABLE}[found["flags"]]
+    flags = {"0": 0, "MMAPABLE": MMAPABLE, "NO_PREALLOC": NO_PREALLOC}[found["flags"]]
 
     assert (spec.type.name.lower(), spec.flags) == (found["type"], flags)
     assert (spec.key, spec.value) == (dtype_of(found["key"]), dtype_of(found["value"]))
@@ -157,14 +198,30 @@ def test_layout_map_is_declared_alike_in_maps_h(name: str) -> None:
 
 def test_layout_has_no_padding_that_is_not_named() -> None:
     for name, dtype in STRUCTS.items():
-        assert sum(size for *_, size in layout.fields_of(dtype)) == dtype.itemsize, name
+        assert sum(size for *_, size in fields_of(dtype)) == dtype.itemsize, name
 
 
 def test_layout_of_single_words_is_aligned() -> None:
     """What is written in one store must not lie across two words."""
     for dtype in STRUCTS.values():
-        for _, offset, size in layout.fields_of(dtype):
+        for _, offset, size in fields_of(dtype):
             assert size not in (2, 4, 8) or offset % size == 0
+
+
+@pytest.mark.parametrize("has_ipv6", [True, False])
+def test_layout_sizes_of_flow_tables_are_the_files_and_one_row_for_what_nobody_needs(has_ipv6: bool) -> None:
+    sizes = {
+        name: spec.max_entries
+        for name, spec in layout.sized(tcp_flows=300, udp_flows=20, has_ipv6=has_ipv6).items()
+        if name in layout.FLOW_MAPS
+    }
+
+    assert sizes == {
+        "lb_flows_tcp4": 300,
+        "lb_flows_udp4": 20,
+        "lb_flows_tcp6": 300 if has_ipv6 else 1,
+        "lb_flows_udp6": 20 if has_ipv6 else 1,
+    }
 
 
 # verify --------------------------------------------------------------------------------------------------------------
@@ -213,33 +270,3 @@ def test_verify_map_that_only_one_side_has_is_named() -> None:
 
     with pytest.raises(LayoutError, match="lb_new_things, lb_slots"):
         layout.verify(found)
-
-
-# Layout ids ----------------------------------------------------------------------------------------------------------
-
-FIELDS = (("a", "<u4"), ("b", "<u4"))
-SPEC = MapSpec(type=MapType.HASH, key=np.dtype("<u4"), value=layout.struct(*FIELDS), max_entries=8)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        pytest.param(replace(SPEC, type=MapType.ARRAY), id="type"),
-        pytest.param(replace(SPEC, flags=layout.MMAPABLE), id="flags"),
-        pytest.param(replace(SPEC, max_entries=9), id="entries"),
-        pytest.param(replace(SPEC, key=np.dtype("<u8")), id="key size"),
-        pytest.param(replace(SPEC, key=layout.struct(("a", "<u4"))), id="key fields"),
-        pytest.param(replace(SPEC, value=np.dtype("<u8")), id="value fields gone"),
-        pytest.param(replace(SPEC, value=layout.struct(("a", "<u4"), ("c", "<u4"))), id="field renamed"),
-        pytest.param(replace(SPEC, value=layout.struct(("b", "<u4"), ("a", "<u4"))), id="fields swapped"),
-        pytest.param(replace(SPEC, value=layout.struct(("a", "<u2"), ("b", "<u2"))), id="field sizes"),
-        pytest.param(replace(SPEC, value=layout.struct(*FIELDS, ("c", "<u4"))), id="field more"),
-    ],
-)
-def test_layout_id_differs_when_the_map_cannot_be_used_again(other: MapSpec) -> None:
-    assert other.layout_id != SPEC.layout_id
-
-
-def test_layout_id_of_the_same_layout_is_the_same_and_fits_a_pin_name() -> None:
-    assert replace(SPEC).layout_id == SPEC.layout_id
-    assert all(re.fullmatch(r"[0-9a-f]{8}", spec.layout_id) for spec in MAPS.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.core.features import Features
 from lbctl.dataplane import objectfile
 from lbctl.dataplane.objectfile import Program, compile_source, source_directory
 from lbctl.errors import KernelError, SystemRequirementError
@@ -87,3 +88,18 @@ def test_compile_that_fails_otherwise_tells_what_the_child_said(
 
     with pytest.raises(KernelError, match=r"does not compile:\nlb\.c:7:1: error: unknown type"):
         compile_source()
+
+
+def test_compile_tells_the_child_what_is_to_be_compiled_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\necho "$@" >&2\nexit 1\n')
+    python.chmod(0o700)
+    monkeypatch.setattr(objectfile, "DISTRIBUTION_PYTHON", str(python))
+
+    with pytest.raises(KernelError) as caught:
+        compile_source(features=Features(ipv6=False, limits=False))
+
+    options = [word for word in caught.value.message.split() if word.startswith("-D")]
+    assert sorted(options) == [
+        "-DLB_IPV6=0", "-DLB_LANS=1", "-DLB_LIMITS=0", "-DLB_PRIVATE=1", "-DLB_SOURCES=1", "-DLB_VLANS=1"
+    ]  # fmt: skip

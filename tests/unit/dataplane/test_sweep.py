@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from lbctl.core.tables import reference
 from lbctl.dataplane import sweep
-from lbctl.dataplane.layout import FLOW, FLOW_KEY4, SERVICES, FlowState
+from lbctl.dataplane.layout import FLOW, SERVICES, FlowState
 from lbctl.dataplane.port import IdleLimits
 
 HZ = 250
@@ -30,7 +29,7 @@ LIVE[[1, 2]], GENERATIONS[[1, 2, 3]] = True, (7, 8, 9)
 def flow(
     *, idle: int, now: int = HOUR * 10, service: int = 1, state: int = FlowState.OPEN, backend: int = reference(1, 7)
 ) -> tuple[Any, ...]:
-    return backend, (now - idle) & 0xFFFFFFFF, service, state, 0, 0, 0, 0
+    return backend, (now - idle) & 0xFFFFFFFF, service, state, *bytes(len(FLOW.names or ()) - 4)
 
 
 def flows(*entries: tuple[Any, ...]) -> NDArray[Any]:
@@ -115,7 +114,7 @@ def test_sweep_flow_of_a_single_packet_ends_early_only_if_its_backend_is_pressed
 def test_sweep_no_flows_at_all_is_no_fault() -> None:
     assert ended() == []
     assert sweep.count_by(flows()["backend"]) == {}
-    assert sweep.count_by_vip(np.zeros(0, FLOW_KEY4)) == {}
+    assert sweep.returned(flows()).tolist() == []
 
 
 @given(st.lists(st.sampled_from([reference(1, 7), reference(2, 8), reference(2, 9)]), max_size=40))
@@ -132,17 +131,34 @@ def test_sweep_counts_as_open_only_what_the_client_has_not_ended() -> None:
     assert sweep.count_open(flows(*entries)) == {reference(1, 7): 2, reference(2, 7): 2}
 
 
-@given(st.lists(st.sampled_from([IPv4Address("192.0.2.100"), IPv4Address("10.1.2.3")]), max_size=40))
-def test_sweep_counts_by_vip_are_exact(vips: list[IPv4Address]) -> None:
-    keys = np.zeros(len(vips), FLOW_KEY4)
-    keys["vip"] = [int(vip) for vip in vips]
-
-    assert sweep.count_by_vip(keys) == {vip: vips.count(vip) for vip in set(vips)}
-
-
 @pytest.mark.parametrize("hz", [100, 250, 300, 1000])
 def test_sweep_limits_are_in_ticks_of_this_kernel(hz: int) -> None:
     table = sweep.limits_in_ticks(LIMITS, hz)
 
     assert table.shape == (3, SERVICES)
     assert table[:, 1].tolist() == [3600 * hz, 120 * hz, 10 * hz]
+
+
+# How far both ends have come -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wraps", "first", "latest", "progress"),
+    [
+        pytest.param(0, 1_000, 1_000, 0, id="nothing yet"),
+        pytest.param(0, 1_000, 501_000, 500_000, id="plain"),
+        pytest.param(0, 0xFFFF_FF00, 0x100, 0x200, id="past the end of the sequence numbers"),
+        pytest.param(1, 1_000, 1_000, 1 << 32, id="once round"),
+        pytest.param(3, 5, 4, 4 * (1 << 32) - 1, id="almost four times round"),
+        pytest.param(0xFFFF, 0, 0xFFFF_FFFF, (1 << 48) - 1, id="as far as it goes"),
+    ],
+)
+def test_sweep_progress_is_the_way_from_the_first_position_over_all_wraps(
+    wraps: int, first: int, latest: int, progress: int
+) -> None:
+    found = flows(flow(idle=0), flow(idle=0))
+    found["acked_wraps"][0], found["first_acked"][0], found["acked"][0] = wraps, first, latest
+    found["next_wraps"][1], found["first_next"][1], found["next"][1] = wraps, first, latest
+
+    assert sweep.returned(found).tolist() == [progress, 0]
+    assert sweep.sent(found).tolist() == [0, progress]

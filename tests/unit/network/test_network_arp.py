@@ -92,3 +92,9 @@ def test_claims_holds_for_users_and_rivals_only(
     operation: int, sender: IPv4Address, target: IPv4Address, expected: bool
 ) -> None:
     assert ArpPacket(operation=operation, sender_mac=THEIRS, sender=sender, target=target).claims(VIP) is expected
+
+
+def test_answered_is_the_address_of_a_reply_only() -> None:
+    reply = ArpPacket(operation=arp.REPLY, sender_mac=THEIRS, sender=SERVER, target=VIP)
+    assert (reply.answered, reply.station) == (SERVER, THEIRS)
+    assert ArpPacket(operation=arp.REQUEST, sender_mac=THEIRS, sender=SERVER, target=VIP).answered is None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 
 from lbctl.network.fake import FakeNetwork
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, Network, ProbePath
 
 SERVER = IPv4Address("192.0.2.11")
 VIP = IPv4Address("192.0.2.100")
+VIP6 = IPv6Address("2001:db8::100")
 MAC = bytes.fromhex("020000000011")
 NEW_MAC = bytes.fromhex("020000000012")
 LINK = Link(
@@ -91,7 +92,20 @@ def test_fake_records_what_was_asked_of_it() -> None:
         assert fake.announcements == [("eth0", VIP)]
         assert fake.paths == paths
         assert await fake.find_duplicate(LINK, VIP) == MAC
+        assert await fake.find_duplicate(LINK, VIP6) is None
+        await fake.listen_for(2, frozenset([VIP6]))
+        assert fake.listened_for == {2: {VIP6}}
+        assert (await fake.untag(2), fake.untagged) == ("", {2})
         await fake.close()
         assert fake.is_closed
+
+    asyncio.run(scenario())
+
+
+def test_fake_interface_that_keeps_its_tags_says_why() -> None:
+    async def scenario() -> None:
+        fake = FakeNetwork([LINK])
+        fake.taggers[2] = "its driver has it fixed"
+        assert (await fake.untag(2), fake.untagged) == ("its driver has it fixed", set())
 
     asyncio.run(scenario())

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbctl.core.model import Address
 from lbctl.errors import NetworkError
 from lbctl.network import paths
 from lbctl.network.paths import TABLE_BASE, PathTables, Route, Rule
 from lbctl.network.port import ProbePath
 
-VIPS = [IPv4Address("192.0.2.100"), IPv4Address("192.0.2.101")]
-SERVERS = [IPv4Address("192.0.2.11"), IPv4Address("192.0.2.12")]
+VIPS = [ip_address("192.0.2.100"), ip_address("192.0.2.101")]
+SERVERS = [ip_address("192.0.2.11"), ip_address("192.0.2.12")]
+VIPS6 = [ip_address("2001:db8::100"), ip_address("2001:db8::101")]
+SERVERS6 = [ip_address("2001:db8::11"), ip_address("2001:db8::12")]
 
 
 class Table:
     """A kernel that holds rules and routes, and notes a rule that ever points to an empty table."""
 
     def __init__(self) -> None:
-        self.rules: set[int] = set()
+        self.rules: set[tuple[int, int]] = set()
         self.routes: dict[tuple[int, str, str], dict[str, Any]] = {}
         self.dangling_rules = 0
         self.requests = 0
@@ -31,12 +35,12 @@ class Table:
     async def request(self, subject: str, command: str, **arguments: Any) -> list[Any]:
         self.requests += 1
         if subject == "rule":
-            getattr(self.rules, {"add": "add", "del": "remove"}[command])(arguments["table"])
+            getattr(self.rules, {"add": "add", "del": "remove"}[command])((arguments["family"], arguments["table"]))
         elif command == "replace":
             self.routes[self._slot(arguments)] = arguments
         else:
             assert self.routes.pop(self._slot(arguments)) == arguments
-        tables = {table for table, *_ in self.routes}
+        tables = {(route["family"], route["table"]) for route in self.routes.values()}
         self.dangling_rules += len(self.rules - tables)
         return []
 
@@ -45,29 +49,38 @@ class Table:
         return route["table"], route["dst"], str(route.get("type"))
 
 
-def path(mark: int, via: IPv4Address, *vips: IPv4Address) -> ProbePath:
+def path(mark: int, via: Address, *vips: Address) -> ProbePath:
     return ProbePath(mark=mark, vips=frozenset(vips), via=via, ifindex=2)
 
 
-path_sets = st.dictionaries(
-    st.integers(1, 4),
-    st.tuples(st.sampled_from(SERVERS), st.sets(st.sampled_from(VIPS), min_size=1)),
-).map(lambda chosen: frozenset(path(mark, via, *vips) for mark, (via, vips) in chosen.items()))
+backends = st.sampled_from([(SERVERS, VIPS), (SERVERS6, VIPS6)]).flatmap(
+    lambda family: st.tuples(st.sampled_from(family[0]), st.sets(st.sampled_from(family[1]), min_size=1))
+)
+path_sets = st.dictionaries(st.integers(1, 4), backends).map(
+    lambda chosen: frozenset(path(mark, via, *vips) for mark, (via, vips) in chosen.items())
+)
 
 
-def test_tables_of_a_path_hold_one_rule_and_two_routes_a_vip() -> None:
+@pytest.mark.parametrize(
+    ("family", "server", "vips"), [(AF_INET, SERVERS[0], VIPS), (AF_INET6, SERVERS6[0], VIPS6)], ids=["ipv4", "ipv6"]
+)
+def test_tables_of_a_path_hold_one_rule_and_two_routes_a_vip(family: int, server: Address, vips: list[Address]) -> None:
     table = TABLE_BASE + 7
-    assert paths.tables_of(frozenset([path(7, SERVERS[0], *VIPS)])) == PathTables(
-        rules=frozenset([Rule(mark=7, table=table)]),
+    assert paths.tables_of(frozenset([path(7, server, *vips)])) == PathTables(
+        rules=frozenset([Rule(family=family, mark=7, table=table)]),
         routes=frozenset(
             [
-                Route(table=table, vip=VIPS[0], via=SERVERS[0], ifindex=2),
-                Route(table=table, vip=VIPS[0]),
-                Route(table=table, vip=VIPS[1], via=SERVERS[0], ifindex=2),
-                Route(table=table, vip=VIPS[1]),
+                Route(table=table, vip=vips[0], via=server, ifindex=2),
+                Route(table=table, vip=vips[0]),
+                Route(table=table, vip=vips[1], via=server, ifindex=2),
+                Route(table=table, vip=vips[1]),
             ]
         ),
     )
+
+
+def test_tables_of_a_path_without_vips_are_empty() -> None:
+    assert paths.tables_of(frozenset([path(7, SERVERS[0])])) == PathTables()
 
 
 def test_tables_of_marks_with_equal_low_bits_are_refused() -> None:
@@ -81,9 +94,10 @@ def test_apply_of_any_sequence_reaches_each_wanted_state(sequence: list[frozense
     for wanted_paths in sequence:
         wanted = paths.tables_of(wanted_paths)
         asyncio.run(paths.apply(kernel, current=current, wanted=wanted))  # type: ignore[arg-type]
-        assert kernel.rules == {rule.table for rule in wanted.rules}
+        assert kernel.rules == {(rule.family, rule.table) for rule in wanted.rules}
         assert set(kernel.routes) == {
-            (route.table, f"{route.vip}/32", str(7 if route.via is None else None)) for route in wanted.routes
+            (route.table, f"{route.vip}/{route.vip.max_prefixlen}", str(7 if route.via is None else None))
+            for route in wanted.routes
         }
         current = wanted
     assert kernel.dangling_rules == 0

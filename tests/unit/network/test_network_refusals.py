@@ -25,6 +25,20 @@ def test_explained_other_refusal_asks_the_network_engineer_with_a_hint(code: int
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [NetlinkError(errno.EACCES), NetlinkError(errno.EINVAL, "IPv6 is disabled on this device")],
+    ids=["address", "neighbour"],
+)
+def test_explained_disabled_ipv6_is_named_with_what_to_do(refusal: NetlinkError) -> None:
+    with (
+        pytest.raises(NetworkError, match="cannot open the door: IPv6 is disabled") as caught,
+        explained("open the door"),
+    ):
+        raise refusal
+    assert "disable_ipv6=0" in caught.value.hint
+
+
 def test_explained_success_and_foreign_errors_pass() -> None:
     with explained("open the door"):
         pass

@@ -6,11 +6,12 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
+from lbctl.core.model import Address
 from lbctl.probes.port import Target
 
-LOOPBACK = IPv4Address("127.0.0.1")
+LOOPBACK, LOOPBACK6 = IPv4Address("127.0.0.1"), IPv6Address("::1")
 SILENT = b""
 
 RELEASE_RQ = bytes.fromhex("05 00 00000004 00000000")
@@ -21,9 +22,9 @@ ABORT_BY_PROVIDER = bytes.fromhex("07 00 00000004 00000201")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def target(port: int, *, timeout_s: float = 5.0, source: IPv4Address | None = None) -> Target:
+def target(port: int, *, on: Address = LOOPBACK, timeout_s: float = 5.0, source: Address | None = None) -> Target:
     """A target on loopback."""
-    return Target(address=LOOPBACK, port=port, timeout_s=timeout_s, source=source)
+    return Target(address=on, port=port, timeout_s=timeout_s, source=source)
 
 
 def pdu(kind: int, body: bytes) -> bytes:
@@ -68,9 +69,9 @@ def echo_response(*, status: int = 0, message_id: int = 1, field: int = 0x8030) 
 
 
 @asynccontextmanager
-async def serving(handle: Handler) -> AsyncIterator[int]:
+async def serving(handle: Handler, *, on: Address = LOOPBACK) -> AsyncIterator[int]:
     """A TCP server on a free loopback port, its port number."""
-    server = await asyncio.start_server(handle, str(LOOPBACK), 0)
+    server = await asyncio.start_server(handle, str(on), 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

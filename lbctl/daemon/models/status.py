@@ -1,22 +1,13 @@
-"""What the control API says, as pydantic models: the OpenAPI description and ``lbctl status --json`` come from these."""
+"""The state of everything: what ``lbctl status`` shows."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-MAX_NAME = 63
-"""Characters of the name of a pool or a backend, at most."""
+from lbctl.daemon.models.base import Address, Model
 
 ServiceState = Literal["active", "no backend", "refused", "unchecked", "no interface"]
-
-
-class Model(BaseModel):
-    """Base of all models; each field's doc stands beneath it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
 
 
 class Count(Model):
@@ -33,27 +24,69 @@ class ReasonCount(Count):
     """Those of the last minute."""
 
 
-class ServiceStatus(Count):
+class TrafficStatus(Count):
+    """What was received since it was added, and how it went on."""
+
+    new_connections: int
+    returned_bytes: int
+    """Of TCP payload, by the clients' acknowledgements: they never cross the director."""
+    sent_bytes: int
+    """Of TCP payload, by the clients' sequence numbers."""
+    returned_per_s: float
+    """Bytes a second, in the last 5 to 15 s."""
+    sent_per_s: float
+
+
+class ServiceStatus(TrafficStatus):
     """A service and what it received since it was added."""
 
     name: str
-    vip: IPv4Address
+    vip: Address
     ports: tuple[int, ...]
     protocol: Literal["tcp", "udp"]
     pool: str
     interface: str
+    announce: Literal["arp", "routed"]
+    """arp: answered for by ARP, or neighbour discovery, on its interface. routed: routers know the way to it."""
+    allow: tuple[str, ...]
+    """The prefixes whose sources may come; none: everybody."""
+    denied: int
+    """Packets of other sources."""
+    denied_recently: int
+    """Those of the last minute."""
     state: ServiceState
     """``no backend``: nobody in its pool takes new connections. ``refused``: another station answers for the VIP.
     ``unchecked``: its interface was never up, so nobody could be asked."""
     reason: str
-    new_connections: int
 
 
-class BackendStatus(Count):
+class Handshakes(Model):
+    """TCP handshakes through a backend."""
+
+    begun: int
+    """By their first SYN."""
+    completed: int
+    """By their client's first acknowledgement."""
+    repeated: int
+    """SYNs that were sent again, for nobody had answered."""
+    repeated_recently: int
+    """Those of the last minute."""
+    unfinished: int
+    """Begun, and not completed within half a minute."""
+    unfinished_recently: int
+    """Those of the last minute."""
+    median_s: float | None
+    """What half of them took at most, from SYN to acknowledgement, in the last minute; null if none was timed. It counts the
+    client's way, too: for comparing the backends of a pool."""
+    p95_s: float | None
+    """What 95 in 100 of them took at most."""
+
+
+class BackendStatus(TrafficStatus):
     """A backend, what is known of it, and what it was sent since it was added."""
 
     name: str
-    address: IPv4Address
+    address: Address
     mac: str | None
     """The last confirmed MAC, or null."""
     state: str
@@ -82,11 +115,25 @@ class BackendStatus(Count):
     """With so many it is full; null without a limit."""
     resume_at: int | None
     """A full one takes new connections again when it has come down to so many; null without a limit."""
-    new_connections: int
-    returned: int
+    looped: int
     """Packets that it sent back instead of accepting them: the VIP is not on its loopback."""
-    returned_recently: int
+    looped_recently: int
     """Those of the last minute."""
+    handshakes: Handshakes
+
+
+class ClassStatus(Model):
+    """Connections that a pool shares in a way of their own."""
+
+    name: str
+    sources: tuple[str, ...]
+    """Prefixes; none: all."""
+    ports: tuple[int, ...]
+    """None: all."""
+    weights: dict[str, int]
+    """Of each backend, by its name."""
+    shares: dict[str, float]
+    """Each backend's part of these connections, 0 to 1, by its name."""
 
 
 class PoolStatus(Model):
@@ -107,13 +154,20 @@ class PoolStatus(Model):
     on_empty: str
     """What a new connection gets when nobody takes it, here or in the fallback: reset or drop."""
     backends: tuple[BackendStatus, ...]
+    classes: tuple[ClassStatus, ...]
+    """Those that it shares by other weights."""
 
 
 class InterfaceStatus(Model):
     """An interface and how the program runs on it."""
 
     name: str
-    address: IPv4Interface
+    address: IPv4Interface | None
+    address6: IPv6Interface | None
+    vlans: tuple[int, ...]
+    """The tags of its frames, the outer one first; none: untagged."""
+    device: str
+    """The one that the program is on: its own name, or that of the interface below."""
     mac: str | None
     mode: str
     """native, generic, or detached."""
@@ -138,6 +192,21 @@ class MemoryStatus(Model):
 
     daemon_anonymous: int
     bpf_maps: int
+
+
+class ClaimStatus(Model):
+    """Another station said in the last ten minutes that a VIP was its own."""
+
+    vip: Address
+    mac: str
+    backend: str | None
+    """The one (``pool/backend``) that has this MAC, or null."""
+    times: int
+    """How often it said so since it began."""
+    age_s: float
+    """Seconds since it last said so."""
+    message: str
+    """What that is, and what to do, on one line."""
 
 
 class DaemonStatus(Model):
@@ -167,67 +236,11 @@ class Status(Model):
     removed: tuple[BackendStatus, ...]
     """Backends that the file no longer has and that may still have connections. Their names are ``pool/backend`` if this
     daemon knew them, else ``#`` and their id."""
-    removed_vips: tuple[IPv4Address, ...]
+    claims: tuple[ClaimStatus, ...]
+    """VIPs that others say are theirs, the latest first. The director goes on serving them, and says so."""
+    removed_vips: tuple[Address, ...]
     """VIPs that the file no longer has; they are answered for while connections to them live."""
     flow_table: FlowTableStatus
     memory: MemoryStatus
     reasons: dict[str, ReasonCount]
     """Packets by the way they left the program."""
-
-
-class FlowStatus(Model):
-    """One live flow."""
-
-    protocol: Literal["tcp", "udp"]
-    client: IPv4Address
-    client_port: int
-    vip: IPv4Address
-    vip_port: int
-    backend: str
-    idle_s: float
-    state: str
-    """open, closing (the client sent FIN) or reset."""
-
-
-class Flows(Model):
-    """Live flows; ``truncated`` if there are more than were asked for."""
-
-    flows: tuple[FlowStatus, ...]
-    truncated: bool
-
-
-class Assignment(Model):
-    """The one backend of a pool with private storage that a source's new connections go to."""
-
-    pool: str
-    source: IPv4Address
-    backend: str
-    """Its name within the pool. It may be one that the file no longer has."""
-
-
-class Assignments(Model):
-    """Assignments, by pool and source."""
-
-    assignments: tuple[Assignment, ...]
-
-
-class Assignee(Model):
-    """What an operator assigns to a source."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    backend: str = Field(min_length=1, max_length=MAX_NAME)
-    """The backend's name within the pool."""
-
-
-class Done(Model):
-    """A command's effect in words."""
-
-    message: str
-
-
-class Problem(Model):
-    """An error: what is wrong, and what to do."""
-
-    message: str
-    hint: str

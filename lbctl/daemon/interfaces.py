@@ -1,0 +1,108 @@
+"""The declared interfaces as they are now, and all that hangs on them: neighbours, probe paths, groups, the program,
+announcements.
+
+When one goes, comes, or changes, all of that is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+from lbctl.core.model import Address, Declaration
+from lbctl.daemon.announcing import Announcer
+from lbctl.daemon.attaching import Attacher
+from lbctl.daemon.facts import Facts
+from lbctl.daemon.monitor import Monitor
+from lbctl.daemon.reconcile import Reconciler
+from lbctl.daemon.surroundings import Claims, Surroundings, faults_of
+from lbctl.dataplane.port import Dataplane
+from lbctl.network.port import Link, LinkChanged
+
+_log = logging.getLogger(__name__)
+
+
+class Interfaces:
+    """``links`` by name, as they were when they were last settled."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        dataplane: Dataplane,
+        surroundings: Surroundings,
+        *,
+        facts: Facts,
+        monitor: Monitor,
+        exchanging: asyncio.Lock,
+    ) -> None:
+        self._reconciler = reconciler
+        self._surroundings = surroundings
+        self._facts = facts
+        self._monitor = monitor
+        self._announcer = Announcer(surroundings)
+        self.attacher = Attacher(dataplane, surroundings.network, exchanging=exchanging)
+        self.links: Mapping[str, Link] = {}
+
+    async def settle(self, links: Mapping[str, Link]) -> None:
+        """Make the surroundings fit the declaration and the interfaces that there are."""
+        declaration = self._reconciler.declaration
+        self.links = links
+        self._facts.warn(faults_of(declaration, links))
+        self._reconciler.neighbourhood.met(links)
+        await self._surroundings.manage_neighbours(declaration, links)
+        await self._surroundings.set_probe_paths(declaration, links)
+        for link in links.values():
+            for neighbour in await self._surroundings.network.neighbours(link.ifindex):
+                self._reconciler.neighbour_seen(neighbour)
+        self._monitor.watch(declaration, self._surroundings.routes(declaration))
+
+    def concerns(self, event: LinkChanged) -> bool:
+        """Whether a change is one of ours, or of the device below one."""
+        names = {interface.name for interface in self._reconciler.declaration.interfaces}
+        known = {link.ifindex: link for link in self.links.values()}
+        if event.ifindex in {link.device for link in known.values()} - known.keys():
+            return True
+        if event.link is None or event.link.name not in names:
+            return event.ifindex in known
+        return known.get(event.ifindex) != event.link
+
+    async def present(self) -> Mapping[str, Link]:
+        """The links now. What is announced again when they changed is noted; to be settled."""
+        links = await self._surroundings.present_links(self._reconciler.declaration)
+        self._announcer.links_changed(self._reconciler.declaration.services, before=self.links, after=links)
+        return links
+
+    async def attach(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
+        """Put the program where it belongs. What is gone was detached with that."""
+        self.attacher.forget_absent(links)
+        await self.attacher.attach(declaration, links)
+
+    async def announce(self) -> None:
+        """Tell the network of VIPs that became active, and listen for those who ask for them."""
+        active = self._reconciler.current.vips
+        forwarding = {name: link for name, link in self.links.items() if name in self.attacher.attachments}
+        try:
+            await self._announcer.listen(self.links, active=active)
+        finally:
+            self._announcer.announce_new(self._reconciler.declaration.services, active=active, forwarding=forwarding)
+
+    def defend(self, vips: Iterable[Address]) -> None:
+        """Say once more whose these are."""
+        active = self._reconciler.current.vips
+        services = self._reconciler.declaration.services
+        self._announcer.defend([vip for vip in vips if vip in active], services, links=self.links)
+
+    async def recheck(self, vips: Iterable[Address]) -> None:
+        """Ask the network once more who answers for these."""
+        asked = frozenset(vips)
+        if asked:
+            declaration = self._reconciler.declaration
+            self.learn(asked, await self._surroundings.find_duplicates(asked, declaration, self.links))
+
+    def learn(self, asked: Iterable[Address], claims: Claims) -> None:
+        """The network was asked for these VIPs."""
+        for vip, mac in claims.owners.items():
+            if vip not in self._reconciler.refused_vips:
+                _log.error("%s is not served: %s already answers for it; free the address there", vip, mac.hex(":"))
+        self._reconciler.claims_found(asked, owners=claims.owners, unchecked=claims.unchecked)

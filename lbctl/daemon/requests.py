@@ -1,0 +1,74 @@
+"""What holds for every request of the control API: bounded bodies, errors that say what to do, and who asked."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lbctl.daemon.models import Problem
+from lbctl.daemon.sockets import Peer
+from lbctl.errors import LbctlError, UsageError
+
+_log = logging.getLogger(__name__)
+MAX_BODY = 4096
+"""Bytes of a request's body; the largest one names a backend."""
+_SEE_LOG = "see the daemon's log: journalctl -u lbctl"
+_SEE_API = "the API is described at /openapi.json"
+
+
+class BoundedBodies:
+    """A body is read into memory before it is understood, so its length must be told, and small."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is bounded, and refuse the rest."""
+        if scope["type"] != "http" or _is_bounded(Request(scope)):
+            await self._app(scope, receive, send)
+            return
+        refusal = _problem(
+            413, f"{scope['method']} {scope['path']}: a body may have {MAX_BODY} bytes, told in advance", _SEE_API
+        )
+        await refusal(scope, receive, send)
+
+
+def _is_bounded(request: Request) -> bool:
+    told = int(request.headers.get("content-length", "0"))  # a number: uvicorn's parser saw to that
+    return told <= MAX_BODY and "transfer-encoding" not in request.headers
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Whatever goes wrong, the answer is a `Problem`."""
+
+    @app.exception_handler(LbctlError)
+    async def refused(request: Request, error: LbctlError) -> JSONResponse:
+        return _problem(404 if isinstance(error, UsageError) else 500, error.message, error.hint or _SEE_LOG)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_as_described(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+        return _problem(422, f"{request.method} {request.url.path}: {faults}", _SEE_API)
+
+    @app.exception_handler(HTTPException)
+    async def no_such_resource(request: Request, error: HTTPException) -> JSONResponse:
+        return _problem(error.status_code, f"{request.method} {request.url.path}: {error.detail}", _SEE_API)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return _problem(500, f"the daemon failed at {request.method} {request.url.path}: {error!r}", _SEE_LOG)
+
+
+def _problem(status: int, message: str, hint: str) -> JSONResponse:
+    return JSONResponse(Problem(message=message, hint=hint).model_dump(), status_code=status)
+
+
+def log_command(request: Request, message: str) -> None:
+    """Who did what."""
+    peer: Peer = request.scope["extensions"]["lbctl.peer"]
+    _log.info("%s, by %s (pid %d)", message, peer.name, peer.pid)
