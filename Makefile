@@ -13,9 +13,9 @@ NODE ?= director
 # More options for pytest, as in: make test ARGS='-k drain'
 ARGS ?=
 
-TESTS := tests/lint tests/unit tests/packets tests/netns tests/acceptance
+TESTS := tests/lint tests/unit tests/packets tests/otherkernel tests/netns tests/acceptance
 
-.PHONY: help root deps deps-lab venv lock check test long conformance demo demo-life bench lab-up lab-down lab-shell install uninstall clean
+.PHONY: help root deps deps-lab deps-kernel venv lock check test long conformance demo demo-life bench curves lab-up lab-down lab-shell install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { sub(" .*", "", $$1); printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ deps: ## Debian packages that lbctl needs; starts and enables no service
 deps-lab: ## Debian packages that only demo, tests and bench need; likewise
 	@deploy/deps.sh lab
 
+deps-kernel: ## Debian's stock kernel, for tests in an emulated machine; unpacked into the cache directory, not installed
+	@deploy/deps.sh kernel
+
 venv: ## isolated environment for development in .venv, from the locks
 	@deploy/venv.sh .venv dev.txt --editable
 
@@ -43,10 +46,10 @@ lock: ## resolve the dependencies anew (needs uv: make lock UV=/path/to/uv)
 check: venv ## ruff, mypy, import and size rules; not root
 	@$(PYTHON) -m pytest tests/lint $(ARGS)
 
-test: root deps deps-lab venv ## the whole test suite, as continuous integration runs it
+test: root deps deps-lab deps-kernel venv ## the whole test suite, as continuous integration runs it
 	@$(PYTHON) -m pytest $(TESTS) --durations=15 $(ARGS)
 
-long: root deps deps-lab venv ## soaks, big fuzzing, long fault runs
+long: root deps deps-lab deps-kernel venv ## soaks, big fuzzing, long fault runs
 	@$(PYTHON) -m pytest $(TESTS) -m long --durations=0 $(ARGS)
 
 conformance: root deps deps-lab venv ## every packet case, program and oracle side by side (ARGS='--packets 200000')
@@ -63,6 +66,10 @@ demo-life: root deps deps-lab venv ## the life of a connection, rule by rule; fi
 bench: root deps deps-lab venv ## ns per packet by path; figures in build/bench.json
 	@mkdir -p build
 	@$(PYTHON) -m tests.bench
+
+curves: root deps deps-lab venv ## cost against backends, services and flows; plot in build/curves.svg
+	@mkdir -p build
+	@$(PYTHON) -m tests.bench.curves
 
 lab-up lab-down: root deps deps-lab venv ## a network of namespaces to play in; it prints what to try next
 	@.venv/bin/lbctl lab $(@:lab-%=%)

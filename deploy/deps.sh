@@ -3,6 +3,7 @@
 #
 #   deploy/deps.sh runtime    what lbctl needs
 #   deploy/deps.sh lab        what only the demo, the tests and the benchmarks need
+#   deploy/deps.sh kernel     Debian's stock kernel for tests/otherkernel: unpacked into the cache directory, not installed
 #
 # Debian starts and enables a daemon as soon as its package is installed, and gives PostgreSQL a first cluster. A machine
 # on which somebody tries a load balancer must not come out of it with an archive, a database and a web server running.
@@ -38,9 +39,12 @@ lab=(
     orthanc-postgresql
     postgresql
     procps
+    qemu-system-x86     # tests on Debian's stock kernel
     systemd             # systemd-analyze verifies the unit
     tcpdump
 )
+
+stock_kernel=${XDG_CACHE_HOME:-~/.cache}/lbctl/stock-kernel
 
 policy=/usr/sbin/policy-rc.d
 presets=/run/systemd/system-preset
@@ -144,14 +148,46 @@ install_packages() {
     unshare --mount "${BASH_SOURCE[0]}" in-namespace "$@" </dev/null || die "apt-get failed; its messages are above"
 }
 
+# An emulated machine boots this kernel from an initramfs with a static busybox. Neither is installed: they are none of this
+# machine's business. What is there stays; remove the directory to have the latest.
+unpack_kernel() { # into $1
+    local metapackage=linux-image-cloud-amd64 package quiet=(-q -o APT::Sandbox::User=root)
+    [ "$(id -u)" -ne 0 ] || apt-get "${quiet[@]}" update
+    package=$(apt-cache depends --important "$metapackage" | awk '$1 == "Depends:" { print $2; exit }')
+    [ -n "$package" ] || die "apt knows no $metapackage" "apt-get update"
+    cd "$1"
+    apt-get "${quiet[@]}" download "$package" busybox-static || die "apt-get failed; its messages are above" "apt-get update"
+    local archive
+    for archive in *.deb; do
+        dpkg-deb -x "$archive" .
+        rm "$archive"
+    done
+    bin/busybox depmod -b . "$(basename lib/modules/*)"
+}
+
+fetch_kernel() { # all of it or nothing
+    [ ! -d "$stock_kernel" ] || return 0
+    mkdir -p "${stock_kernel%/*}"
+    local fresh
+    fresh=$(mktemp -d "$stock_kernel.XXXXXX")
+    # shellcheck disable=SC2064 # this very directory
+    trap "rm -rf '$fresh'" EXIT
+    (unpack_kernel "$fresh")
+    chmod 755 "$fresh"
+    mv -T "$fresh" "$stock_kernel"
+}
+
 case ${1-} in
+    kernel)
+        fetch_kernel
+        exit ;;
     runtime) wanted=("${runtime[@]}") ;;
     lab) wanted=("${lab[@]}") ;;
     in-namespace) # how install_packages calls this file again
         shift
         install_in_namespace "$@"
         exit ;;
-    *) die "usage: deploy/deps.sh runtime|lab" ;;
+    *) die "usage: deploy/deps.sh runtime|lab|kernel" ;;
 esac
 mapfile -t needed < <(missing "${wanted[@]}")
 [ ${#needed[@]} -eq 0 ] || install_packages "${needed[@]}"

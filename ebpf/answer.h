@@ -83,10 +83,11 @@ static __always_inline u16 folded(u64 sum)
 	return ~sum;
 }
 
-/* One's complement sum of a multiple of four bytes. */
+/* One's complement sum of a multiple of four bytes. bcc has the helper return an int, and a kernel before 6.13 sums to 32 bits: as a
+ * negative number it would take a carry along. */
 static __always_inline u64 sum_of(void *bytes, u32 size, u64 sum)
 {
-	return bpf_csum_diff(NULL, 0, bytes, size, 0) + sum;
+	return (u32)bpf_csum_diff(NULL, 0, bytes, size, 0) + sum;
 }
 
 /* Of the header that TCP and ICMPv6 sum with their own. */

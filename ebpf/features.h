@@ -7,9 +7,6 @@
 #ifndef LB_IPV6
 #define LB_IPV6 1 /* services with IPv6 addresses */
 #endif
-#ifndef LB_VLANS
-#define LB_VLANS 1 /* frames with VLAN tags */
-#endif
 #ifndef LB_LANS
 #define LB_LANS 1 /* backends on another segment than the packet came in by */
 #endif

@@ -9,7 +9,6 @@
 #include "packet.h"
 
 #define LARGEST_WINDOW (1U << 24) /* more than anybody has under way in a hospital */
-#define LARGEST_STEP (1U << 30)   /* the largest window that TCP knows (RFC 7323 section 2.3) */
 
 static __always_inline bool is_syn(const struct tcphdr *tcp)
 {
@@ -81,7 +80,7 @@ static __always_inline u32 advance(u32 *position, u32 *first, u16 *wraps, u32 to
 	if (!by || -by <= LARGEST_WINDOW)
 		return 0;
 	*position = to;
-	if (by > LARGEST_STEP) {
+	if (by > LARGEST_WINDOW) {
 		*first += by;
 		return 0;
 	}

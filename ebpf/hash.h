@@ -74,7 +74,7 @@ static __always_inline u32 hash_address6(const __be32 *address)
 /* A segment to its first row in lb_interfaces. */
 static __always_inline u32 hash_lan(lan_word lan)
 {
-	return ((u32)(lan ^ lan >> 32) * 0x9e3779b1U) >> 24;
+	return ((u32)(lan ^ lan >> 32) * 0x9e3779b1U) >> 22;
 }
 
 /* A service's key to its first row in lb_services. */

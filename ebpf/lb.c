@@ -148,7 +148,7 @@ static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, stru
 	struct flow *flow;
 	enum lb_reason reason;
 
-	if (!tcp || has_impossible_flags(tcp))
+	if (!tcp || has_impossible_flags(tcp) || tcp->doff < 5 || pkt->length < tcp->doff * 4)
 		return LB_MALFORMED;
 	set_key(c, pkt, tcp);
 	flow = find_tcp(c);
@@ -159,6 +159,8 @@ static __always_inline enum lb_reason balance_tcp(const struct packet *pkt, stru
 		return is_syn(tcp) ? open_tcp(c) : enter_tcp(pkt, tcp, c);
 	}
 	if (is_syn(tcp)) {
+		if (LB_SOURCES && ask_service(c, IPPROTO_TCP) == LB_DENIED) /* a new connection, after all */
+			return LB_DENIED;
 		if (c->backend->state == LB_BACKEND_UP) /* else it would keep alive what may be gone */
 			touch(flow);
 		return LB_REUSED_PORT;
@@ -293,7 +295,7 @@ static __always_inline enum lb_reason balance_vip(struct packet *pkt, struct out
 	reason = choose(pkt, &c);
 	outcome->service = c.service;
 	outcome->transport = pkt->transport - (void *)pkt->eth;
-	outcome->protocol = pkt->protocol;
+	outcome->protocol = pkt->is_later_fragment ? NO_TRANSPORT : pkt->protocol;
 	if (verdict_of(reason) != XDP_TX || !c.backend)
 		return reason;
 	outcome->backend = c.ref;
@@ -348,7 +350,7 @@ static __always_inline enum lb_reason balance_ipv4(struct xdp_md *ctx, struct pa
 {
 	struct iphdr *ip = parse_ipv4(pkt);
 
-	if (!ip || ((!LB_VLANS || pkt->tags) && !may_be_vip4(ip->daddr))) /* without tags it was asked already */
+	if (!ip || !may_be_vip4(ip->daddr))
 		return LB_NOT_VIP;
 	pkt->bytes = from_be16(ip->tot_len);
 	return deal_with(ctx, pkt, outcome);
@@ -409,7 +411,7 @@ static __always_inline int ingress(struct xdp_md *ctx)
 	struct outcome outcome = {};
 	enum lb_reason reason = LB_NOT_VIP;
 
-	if ((LB_VLANS && is_plain_foreign(ctx)) || !parse_frame(&pkt, ctx))
+	if (is_plain_foreign(ctx) || !parse_frame(&pkt, ctx))
 		return XDP_PASS;
 	if (pkt.type == be16(ETH_P_IP))
 		reason = balance_ipv4(ctx, &pkt, &outcome);

@@ -88,10 +88,7 @@ static __always_inline bool parse_frame(struct packet *pkt, const struct xdp_md 
 	pkt->lan = ctx->ingress_ifindex;
 	if ((void *)(header + 1) > pkt->end)
 		return false;
-	pkt->type = header->type;
-	pkt->tags = 0;
-	if (LB_VLANS)
-		parse_tags(pkt, header);
+	parse_tags(pkt, header);
 	pkt->ip = data + ETH_HEADER + pkt->tags * TAG;
 	return true;
 }

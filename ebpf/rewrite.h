@@ -24,14 +24,15 @@ struct mac_pair {
 	u32 words[MAC_PAIR / 4];
 };
 
-/* Our MAC on the backend's segment; 0: we have no interface there. */
-static __always_inline u64 own_mac_towards(const struct packet *pkt, const struct backend *backend, struct way *way)
+/* Our MAC on a backend's segment; 0: we have no interface there. */
+static __always_inline u64 own_mac_towards(const struct packet *pkt, lan_word lan, struct way *way)
 {
-	lan_word lan = *(volatile lan_word *)&backend->lan;
 	struct interface *own;
 
-	if (!LB_LANS || lan == pkt->lan)
+	if (lan == pkt->lan)
 		return mac_at(pkt->eth->h_dest); /* it was addressed to us */
+	if (!LB_LANS)
+		return 0;
 	own = interface_on(lan, &way->device);
 	way->lan = lan;
 	way->vlan = pkt->lan >> 32;
@@ -40,14 +41,16 @@ static __always_inline u64 own_mac_towards(const struct packet *pkt, const struc
 }
 
 /* Addresses the frame to the backend, or returns the reason why it must not go there; else returns `reason`. A frame never
- * goes to a MAC that was not confirmed, nor back to the MAC it came from. */
+ * goes to a MAC that was not confirmed, nor back to the MAC it came from. User space takes the MAC away before it changes the
+ * segment: a link that reads the same on both sides of the segment belongs to it, and to the server that was chosen. */
 static __always_inline enum lb_reason send_to(const struct packet *pkt, struct backend *backend, backend_ref ref,
 					      struct way *way, enum lb_reason reason)
 {
-	u64 mac = *(volatile u64 *)&backend->link & MAC_MASK;
-	u64 own_mac = own_mac_towards(pkt, backend, way);
+	u64 link = *(volatile u64 *)&backend->link, mac = link & MAC_MASK;
+	lan_word lan = *(volatile lan_word *)&backend->lan;
+	u64 own_mac = own_mac_towards(pkt, lan, way);
 
-	if (!mac || !own_mac)
+	if (!mac || !own_mac || link >> 48 != ref >> 16 || *(volatile u64 *)&backend->link != link)
 		return LB_UNRESOLVED;
 	if (mac == mac_at(pkt->eth->h_source)) {
 		count_looped(ref & 0xffff);
@@ -121,7 +124,7 @@ static __always_inline int send_by(struct xdp_md *ctx, const struct way *way)
 {
 	if (!LB_LANS || !way->lan)
 		return XDP_TX;
-	if (LB_VLANS && !retag(ctx, way))
+	if (!retag(ctx, way))
 		return XDP_ABORTED;
 	if ((u32)way->lan == ctx->ingress_ifindex)
 		return XDP_TX;

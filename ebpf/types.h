@@ -313,8 +313,8 @@ enum lb_reason {
 #define LB_FIRST_TX LB_ESTABLISHED
 #define LB_FIRST_DROP LB_NO_SERVICE
 
-#define LB_INTERFACES 256      /* power of two: rows of lb_interfaces, and of lb_devices */
-#define LB_INTERFACE_PROBES 4  /* a segment stands in one of this many rows from its hash on */
+#define LB_INTERFACES 1024     /* power of two: rows of lb_interfaces, and of lb_devices */
+#define LB_INTERFACE_PROBES 8  /* a segment stands in one of this many rows from its hash on */
 #define LB_SERVICES 32768    /* power of two: rows of lb_services */
 #define LB_SERVICE_PROBES 8  /* a service stands in one of this many rows from its hash on */
 #define LB_HALF_OPENS 65536  /* power of two: rows of lb_half_opens */

@@ -4,6 +4,7 @@
 #define LB_WATCH_H
 
 #include "budget.h"
+#include "ipv6.h"
 #include "maps.h"
 #include "packet.h"
 #include "rewrite.h"
@@ -12,6 +13,7 @@
 #define EVENTS_A_SECOND 1000
 #define UDP_OR_ICMP_HEADER 8
 #define TCP_DATA_OFFSET 12
+#define NO_TRANSPORT 0xff /* no protocol: it is reserved */
 
 /* What is known of a packet when it has been dealt with. */
 struct outcome {
@@ -20,7 +22,7 @@ struct outcome {
 	backend_ref backend;
 	lan_word lan;
 	u32 transport; /* where the layer-4 header stands in the frame; 0: it was not looked for */
-	u8 protocol;
+	u8 protocol; /* or NO_TRANSPORT: it is a later fragment, which has no such header */
 	struct way way; /* by which it leaves, if it is sent on */
 };
 
@@ -44,8 +46,10 @@ static __always_inline u32 transport_header(struct xdp_md *ctx, const struct out
 {
 	u8 offset = 0;
 
-	if (outcome->protocol != IPPROTO_TCP)
+	if (outcome->protocol == IPPROTO_UDP || outcome->protocol == IPPROTO_ICMP || outcome->protocol == IPPROTO_ICMPV6)
 		return UDP_OR_ICMP_HEADER;
+	if (outcome->protocol != IPPROTO_TCP)
+		return 0;
 	bpf_xdp_load_bytes(ctx, outcome->transport + TCP_DATA_OFFSET, &offset, sizeof(offset));
 	return (offset >> 4) * 4;
 }

@@ -26,7 +26,7 @@ Value = Any
 """``dict`` with text keys, ``list``, ``str``, ``int``, ``float``, ``bool`` or ``None``."""
 
 MAX_DEPTH = 16
-MAX_VALUES = 20_000
+MAX_VALUES = 100_000
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")

@@ -15,8 +15,6 @@ class Features:
 
     ipv6: bool = True
     """Services with IPv6 addresses."""
-    vlans: bool = True
-    """Frames with VLAN tags."""
     lans: bool = True
     """Backends on another segment than the packet came in by: another NIC, or another VLAN."""
     sources: bool = True
@@ -36,11 +34,10 @@ class Features:
         return tuple(f"-DLB_{each.name.upper()}={int(getattr(self, each.name))}" for each in fields(self))
 
 
-def features_of(declaration: Declaration, *, has_vlans: bool) -> Features:
-    """What a declaration uses; whether an interface is a VLAN sub-interface is the kernel's to say."""
+def features_of(declaration: Declaration) -> Features:
+    """What a declaration uses."""
     return Features(
         ipv6=declaration.has_ipv6,
-        vlans=has_vlans,
         lans=len(declaration.interfaces) > 1,
         sources=any(pool.class_weights for pool in declaration.pools)
         or any(service.allow for service in declaration.services),
@@ -54,8 +51,7 @@ def features_in(tables: Tables) -> Features:
     these must not lose the part of the program that carries them."""
     return Features(
         ipv6=any(vip.version == 6 for vip in tables.vips),
-        vlans=any(lan.vlan for lan in tables.interfaces),
-        lans=len(tables.interfaces) > 1,
+        lans=len({*tables.interfaces, *(row.lan for row in tables.backends.values())}) > 1,
         sources=bool(tables.sources),
         limits=any(row.limit for row in tables.backends.values()),
         private=any(row.is_private for row in tables.pools.values()),

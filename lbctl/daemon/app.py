@@ -17,14 +17,13 @@ import uvicorn
 
 from lbctl import __version__
 from lbctl.config.loader import load_regular
-from lbctl.core.features import Features
+from lbctl.core.features import Features, features_of
 from lbctl.core.model import Declaration
 from lbctl.daemon.api import make_api
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
-from lbctl.daemon.specialising import features_for
 from lbctl.daemon.store import kept_seed
 from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.daemon.vips import announced_vips
@@ -120,7 +119,7 @@ async def _claims(
 
 def _features(pins: Path, declaration: Declaration, links: Mapping[str, Link]) -> Features:
     """What the file uses; and IPv6, as long as there is something to go on with."""
-    wanted = features_for(declaration, links)
+    wanted = features_of(declaration)
     return replace(wanted, ipv6=wanted.ipv6 or needs_ipv6(pins))
 
 

@@ -113,12 +113,12 @@ class Daemon:
             declaration = self._reconciler.declaration
             self._defender.look()
             self._interfaces.learn(claims.owners.keys() | claims.unchecked, claims)
-            await self._specialiser.extend(declaration, links, current=self._reconciler.current)
             await self._interfaces.settle(links)
             if self._reconciler.current.services:  # adopted: no id that a flow refers to may be given away
                 await self._sweeper.sweep()
             await self._first_verdicts()
-            await self._reconcile()
+            await self._reconcile()  # first: a program behind links that are there needs tables that are filled
+            await self._specialiser.extend(declaration, current=self._reconciler.current)
             await self._interfaces.attach(declaration, links)
             self._interfaces.attacher.keep_only(links)
             await self._interfaces.announce()
@@ -187,7 +187,6 @@ class Daemon:
     async def _links_changed(self) -> None:
         """An interface of ours came, went, or changed: make everything anew that hangs on it."""
         declaration, links = self._reconciler.declaration, await self._interfaces.present()
-        await self._specialiser.extend(declaration, links, current=self._reconciler.current)
         await self._interfaces.settle(links)
         await self._interfaces.recheck(self._reconciler.unchecked_vips)
         await self._reconcile()
@@ -252,7 +251,7 @@ class Daemon:
                 declaration = await asyncio.to_thread(load_regular, self._config)
                 links = await self._surroundings.links(declaration)
                 # Before anything is held: meanwhile backends fail, and others take over.
-                await self._specialiser.extend(declaration, links, current=self._reconciler.current)
+                await self._specialiser.extend(declaration, current=self._reconciler.current)
                 async with self._changing:
                     await self._change_over(declaration, links)
             except LbctlError as error:
@@ -261,7 +260,7 @@ class Daemon:
                 raise
             _log.info("reloaded %s", self._config)
             with suppress(LbctlError):  # what is too much does no harm
-                await self._specialiser.reduce(declaration, links, current=self._reconciler.current)
+                await self._specialiser.reduce(declaration, current=self._reconciler.current)
             return f"reloaded {self._config}"
 
     async def _change_over(self, declaration: Declaration, links: Mapping[str, Link]) -> None:

@@ -40,7 +40,7 @@ LIMITS = Limits(
     services=SERVICES,
     pools=POOLS,
     slots=SLOTS,
-    interfaces=INTERFACES,
+    interfaces=INTERFACES // 4,
     members=MEMBERS,
     sources=SOURCES,
 )

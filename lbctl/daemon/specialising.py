@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import fields
 
 from lbctl.core.features import Features, features_in, features_of
 from lbctl.core.model import Declaration
 from lbctl.core.tables import Tables
 from lbctl.dataplane.port import Dataplane
-from lbctl.network.port import Link
 
 _log = logging.getLogger(__name__)
-
-
-def features_for(declaration: Declaration, links: Mapping[str, Link]) -> Features:
-    """What a file uses on these interfaces."""
-    return features_of(declaration, has_vlans=any(link.vlan for link in links.values()))
 
 
 class Specialiser:
@@ -29,19 +22,20 @@ class Specialiser:
         self._exchanging = exchanging
         self.features = features
 
-    async def extend(self, declaration: Declaration, links: Mapping[str, Link], *, current: Tables) -> None:
+    async def extend(self, declaration: Declaration, *, current: Tables) -> None:
         """Have a program that suits this declaration, too, and what lives on in the tables without being declared. Raises
         `LbctlError`; then the one before goes on."""
-        await self._have(self.features | features_for(declaration, links) | features_in(current))
+        async with self._exchanging:
+            await self._have(self.features | features_of(declaration) | features_in(current))
 
-    async def reduce(self, declaration: Declaration, links: Mapping[str, Link], *, current: Tables) -> None:
+    async def reduce(self, declaration: Declaration, *, current: Tables) -> None:
         """Have one that suits nothing else."""
-        await self._have(features_for(declaration, links) | features_in(current))
+        async with self._exchanging:
+            await self._have(features_of(declaration) | features_in(current))
 
     async def _have(self, wanted: Features) -> None:
         if wanted != self.features:
-            async with self._exchanging:
-                await asyncio.to_thread(self._dataplane.specialise, wanted)
+            await asyncio.to_thread(self._dataplane.specialise, wanted)
             _log.info("program compiled anew: %s", _words(wanted, self.features))
             self.features = wanted
 

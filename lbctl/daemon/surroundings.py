@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
@@ -173,7 +173,18 @@ def faults_of(declaration: Declaration, links: Mapping[str, Link]) -> tuple[str,
             _check_addresses(interface, link)
         except NetworkError as error:
             faults.append(error.message)
-    return tuple(faults)
+    return (*faults, *_narrow_ways(declaration, links))
+
+
+def _narrow_ways(declaration: Declaration, links: Mapping[str, Link]) -> Iterator[str]:
+    """Larger packets than a backend's segment carries are lost behind the director, which is no router that would say so."""
+    for service in declaration.services:
+        behind = {backend.interface for backend in declaration.pool(service.pool).backends}
+        for name in sorted(behind & links.keys() if service.interface in links else ()):
+            here, there = links[service.interface].mtu, links[name].mtu
+            if there < here:
+                what = f"{name} carries packets of {there} bytes, {service.interface} of {here}"
+                yield f"service {service.name}: {what}; larger ones are lost on the way to its backends"
 
 
 def _check_addresses(interface: Interface, link: Link) -> None:

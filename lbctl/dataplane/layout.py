@@ -26,8 +26,9 @@ from lbctl.dataplane.mapspec import (
 )
 from lbctl.errors import LayoutError
 
-INTERFACES = 256
-INTERFACE_PROBES = 4
+INTERFACES = 1024
+"""Rows of ``lb_interfaces``. A quarter of them may be taken (see reconcile.py), so that every segment finds one."""
+INTERFACE_PROBES = 8
 HALF_OPENS = 65_536
 FRAGMENTS = 16_384
 FILTER_WORDS = 1_024

@@ -160,7 +160,7 @@ def service_home(word: int) -> int:
 
 def interface_home(word: int) -> int:
     """The first row that may hold a segment: ``hash_lan`` of ``ebpf/hash.h``."""
-    return _folded(word) >> 24
+    return _folded(word) >> 22
 
 
 def _place(words: NDArray[np.uint64], word: int, home: int, probes: int) -> int | None:

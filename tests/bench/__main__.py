@@ -3,7 +3,7 @@
 Rounds are interleaved (bare, path, path, …, bare, path, …), so that a change of clock speed or a noisy neighbour meets all
 of them; each figure is the median over the rounds of the difference and the ratio *within* a round. That every repeat took
 the path meant is proven by the program's own counters. Writes ``build/bench.json``.
-Then come the controller's figures (`controller`).
+Then come real frames by the second (`live`, to ``build/live.json``) and the controller's figures (`controller`).
 """
 
 from __future__ import annotations
@@ -13,92 +13,26 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from ipaddress import IPv4Network
-from itertools import count
 from pathlib import Path as FilePath
 
-import numpy as np
-
-from lbctl.core.model import Address, Network, OnEmpty, Protocol
+from lbctl.core.model import Address, Network, OnEmpty
 from lbctl.core.tables import Tables
-from lbctl.dataplane.addresses import address_field
-from lbctl.dataplane.layout import FLOW, FLOW_KEY4, FLOW_KEY6, HALF_OPENS, Reason
+from lbctl.dataplane.layout import Reason
 from lbctl.dataplane.objectfile import compile_source
 from lbctl.dataplane.port import Assigned
-from tests.bench import controller
-from tests.bench.paths import FIRST_ACK, FIRST_ACK6, PATHS, PORT, SYN, UDP_PORT, Path, Setting
-from tests.packets.hashes import hash_flow
+from tests.bench import controller, live
+from tests.bench.paths import FIRST_ACK, FIRST_ACK6, PATHS, Path, Setting
+from tests.bench.timing import Sample, client_without_collisions, enter_flows, one_round
 from tests.packets.rig import Rig, rig_of
-from tests.packets.world import SERVICES, backend_row, tables
+from tests.packets.world import backend_row, tables
 
-BARE = "bench_bare"
-INGRESS = "bench_ingress"
 HANDSHAKES = (FIRST_ACK, FIRST_ACK6)
-FIRST_PORT = 40_000
 FIRST_CLIENT = 100
 """Addresses that are stepped through must not meet the director's own."""
 MANY = 1 << 29
 """A limit that no path reaches."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One round of one path, in nanoseconds a packet."""
-
-    ns: int
-    bare_ns: int
-
-
-def ports_in_order(path: Path, amount: int) -> list[int]:
-    """The client ports of the repeats: the step is added to the port as it lies in memory, which is big-endian."""
-    start = int.from_bytes(FIRST_PORT.to_bytes(2, "big"), "little")
-    steps = (start + path.port_step * (i + 1) & 0xFFFF for i in range(amount))
-    return [int.from_bytes(step.to_bytes(2, "little"), "big") for step in steps]
-
-
-def enter_flows(rig: Rig, path: Path, client: Address) -> None:
-    """Put the flows of a path into the table, to backend 1."""
-    port = PORT if path.protocol == "tcp" else UDP_PORT
-    ports = ports_in_order(path, path.flows)
-    keys = np.zeros(len(ports), FLOW_KEY4 if client.version == 4 else FLOW_KEY6)
-    keys["client"], keys["vip"] = address_field(client), address_field(path.destination)
-    keys["client_port"], keys["vip_port"] = ports, port
-    flows = np.zeros(len(ports), FLOW)
-    flows["backend"], flows["last_seen"] = 1 | 7 << 16, rig.clock.jiffies()
-    flows["service"] = SERVICES[path.destination, port, Protocol(path.protocol)]
-    rig.flows[f"lb_flows_{path.protocol}{client.version}"].set_all(keys, flows)
-
-
-def client_without_collisions(path: Path, after: int) -> Address:
-    """A client whose connections all find a row of their own in the half-open array, so that every ACK finds its SYN."""
-    ports = ports_in_order(path, path.repeats)
-    for number in count(after):
-        client = path.client(number)
-        rows = {hash_flow(client, path.destination, port, PORT) % HALF_OPENS for port in ports}
-        if len(rows) == len(ports):
-            return client
-    raise AssertionError("count() is endless")
-
-
-def time_path(rig: Rig, path: Path, client: Address) -> int:
-    """Nanoseconds a packet of one run; fails if a repeat left by another way."""
-    packet = path.packet(client, FIRST_PORT)
-    before = rig.reasons()
-    outcome = rig.run(packet, program=INGRESS, repeat=path.repeats)
-    took = {name: packets - before[name] for name, packets in rig.reasons().items() if packets != before[name]}
-    expected = {} if path.reason is Reason.NOT_VIP else {path.reason.name.lower(): path.repeats}
-    if took != expected:
-        raise SystemExit(f"bench: {path.name}: expected {expected}, the program counted {took}")
-    return outcome.duration_ns
-
-
-def one_round(rig: Rig, path: Path, client: Address) -> Sample:
-    """Bare, then the path, from the state that the path needs."""
-    if path.reason is Reason.FIRST_ACK:
-        time_path(rig, replace(path, reason=Reason.SYN, flags=SYN), client)
-    bare = rig.run(path.packet(client, FIRST_PORT), program=BARE, repeat=path.repeats).duration_ns
-    return Sample(ns=time_path(rig, path, client), bare_ns=bare)
 
 
 def listed(held: Tables, client: Address) -> Tables:
@@ -160,9 +94,9 @@ def print_paths(rows: Sequence[dict[str, object]], rounds: int) -> None:
 
 def print_figures(rows: Sequence[dict[str, object]]) -> None:
     """The controller's table."""
-    print(f"\n{'figure':<38} {'value':>9} {'unit':<5} {'limit':>7} {'ratio':>7}")
+    print(f"\n{'figure':<43} {'value':>9} {'unit':<5} {'limit':>7} {'ratio':>7}")
     for row in rows:
-        print(f"{row['figure']:<38} {row['value']:>9} {row['unit']:<5} {row['limit']:>7} {row['ratio']:>7}")
+        print(f"{row['figure']:<43} {row['value']:>9} {row['unit']:<5} {row['limit']:>7} {row['ratio']:>7}")
 
 
 def write(path: FilePath, rows: Sequence[dict[str, object]]) -> None:
@@ -179,9 +113,12 @@ def main() -> None:
     options = parser.parse_args()
     with rig_of(compile_source(FilePath(__file__).with_name("bench.c"))) as rig:
         results = measure(rig, PATHS, options.rounds)
+        rates = live.measure(rig, options.rounds)
     rows = [summarise(name, samples) for name, samples in results.items()]
     print_paths(rows, options.rounds)
     write(options.output / "bench.json", rows)
+    live.print_rates(rates)
+    write(options.output / "live.json", [asdict(rate) for rate in rates])
     figures = controller.measure(options.rounds)
     print_figures(figures)
     write(options.output / "controller.json", figures)

@@ -1,16 +1,16 @@
-"""The controller's figures: slots to the kernel, start to first forwarded packet, resets, memory. Each with its limit and the
-ratio to it. Writes ``build/controller.json``: a list of ``{"figure", "value", "unit", "limit", "ratio", "rounds"}``."""
+"""The controller's figures: slots to the kernel, start to first forwarded packet, resets, memory, and what 1,000 services take
+(`large`). Each with its limit and the ratio to it. Writes ``build/controller.json``: a list of
+``{"figure", "value", "unit", "limit", "ratio", "rounds"}``."""
 
 from __future__ import annotations
 
 import selectors
 import socket
-import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from ipaddress import IPv4Address
 
 import numpy as np
@@ -23,6 +23,8 @@ from lbctl.dataplane.objectfile import compile_source
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import Node
 from lbctl.lab.topology import Lab, plan_lab
+from tests.bench import large
+from tests.bench.figures import Figure, figure
 from tests.netns.director_rig import configuration, directing, line_to, serving, wait_state
 from tests.netns.vanishing import vanished
 from tests.packets.rig import Rig, rig_of
@@ -51,26 +53,6 @@ pools:
     check: {type: tcp, interval: 1s, timeout: 500ms}
     backends:
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A median with its limit."""
-
-    figure: str
-    value: float
-    unit: str
-    limit: float
-    ratio: float
-    rounds: int
-
-
-def figure(name: str, values: list[float], *, unit: str, limit: float) -> Figure:
-    """The median of some values, against the limit."""
-    value = statistics.median(values)
-    return Figure(
-        figure=name, value=round(value, 3), unit=unit, limit=limit, ratio=round(value / limit, 3), rounds=len(values)
-    )
 
 
 def slots_to_kernel(rig: Rig, size: int, rounds: int) -> Figure:
@@ -173,4 +155,5 @@ def measure(rounds: int) -> list[dict[str, object]]:
     daemon_mb, maps_mb = memory()
     figures.append(figure("daemon's anonymous memory", [daemon_mb], unit="MB", limit=100.0))
     figures.append(figure("BPF maps", [maps_mb], unit="MB", limit=100.0))
+    figures += large.figures(max(3, rounds // 5))
     return [asdict(row) for row in figures]

@@ -13,8 +13,6 @@ from tests.packets.wire import ACK, FIN, PROTOCOLS, RST, SYN, Datagram, frame_of
 
 LARGEST_WINDOW = 1 << 24
 """More than anybody has under way."""
-LARGEST_STEP = 1 << 30
-"""The largest window of TCP (RFC 7323 section 2.3)."""
 NUMBERS = 1 << 32
 """Sequence numbers there are."""
 
@@ -114,7 +112,7 @@ def advanced(position: int, to: int) -> tuple[int, int]:
     forward = (to - position) % NUMBERS
     if not forward or NUMBERS - forward <= LARGEST_WINDOW:
         return position, 0
-    return to, forward if forward <= LARGEST_STEP else 0
+    return to, forward if forward <= LARGEST_WINDOW else 0
 
 
 def state_after(state: FlowState, flags: int) -> FlowState:

@@ -131,7 +131,8 @@ class Oracle:
             return self._established(flow, row, segment)
         is_open = row is not None and flow.state is FlowState.OPEN
         if row is not None and is_open and row.state in (BackendState.UP, BackendState.DRAINING):
-            return Decision(Reason.REUSED_PORT, flow.backend)
+            is_denied = self.chooser.asked(key) is Reason.DENIED
+            return Decision(Reason.DENIED) if is_denied else Decision(Reason.REUSED_PORT, flow.backend)
         if is_open:
             self.chooser.places_of(flow.backend).leave()
         del self.flows[key]

@@ -111,11 +111,15 @@ def silent(ip: Family) -> list[Case]:
                 ("RST and ACK", ip.tcp("RA", UNSERVED, ack=9)),
                 ("RST with data", ip.tcp("R", UNSERVED, data=bytes(100))),
                 ("datagram with IP options", ip.udp(UNSERVED, ip_options=ip.options)),
-                *(
-                    (f"data offset of {words}", patched(ip.tcp("S", UNSERVED), ip.at(12), bytes((words << 4,))))
-                    for words in (0, 1, 4, 6, 15)
-                ),
             )
+        ),
+        *(
+            drops(
+                f"data offset of {words}, no service on the port",
+                patched(ip.tcp("S", UNSERVED), ip.at(12), bytes((words << 4,))),
+                Reason.MALFORMED,
+            )
+            for words in (0, 1, 4, 6, 15)
         ),
         *(
             drops(f"SYN from {source}, no service on the port", ip.tcp("S", UNSERVED, client=source), Reason.NO_SERVICE)

@@ -109,11 +109,10 @@ def is_not_asked(ip: Family) -> list[Case]:
             given,
             after=flow,
         ),
-        sends(
+        drops(
             "SYN on a flow of a source that may not come by now",
             ip.tcp("S"),
-            OLD,
-            Reason.REUSED_PORT,
+            Reason.DENIED,
             given,
             after=flow,
         ),

@@ -221,11 +221,13 @@ def odd(ip: Family) -> list[Case]:
             OWNER,
             Reason.SYN,
         ),
-        sends(
-            "data offset of nought, for its receiver to judge",
-            patched(ip.tcp("S"), ip.at(12), b"\x00"),
-            OWNER,
-            Reason.SYN,
+        *(
+            drops(
+                f"data offset of {words}, in a segment of five words",
+                patched(ip.tcp("A"), ip.at(12), bytes((words << 4,))),
+                Reason.MALFORMED,
+            )
+            for words in (0, 4, 6, 15)
         ),
     ]
 

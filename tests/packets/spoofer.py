@@ -84,18 +84,10 @@ class Spoofer:
 
     def send(self, frame: bytes, segments: tuple[int, ...], connections: int, *, ifindex: int) -> float:
         """Send that many connections' segments out of an interface of the calling thread's namespace, as real frames made
-        from ``frame``; the seconds it took. The other end of a veth needs an XDP program."""
+        from ``frame``; the seconds it took."""
         self._write(segments)
-        data, context = ctypes.create_string_buffer(frame, len(frame)), (ctypes.c_uint32 * 6)(0, len(frame), 0, ifindex)
-        opts = abi.TestRunOpts(
-            data_in=ctypes.addressof(data), data_size_in=len(frame), ctx_in=ctypes.addressof(context),
-            ctx_size_in=ctypes.sizeof(context), repeat=connections * len(segments), flags=_LIVE_FRAMES,
-        )  # fmt: skip
-        began = time.monotonic()
-        result = ctypes.CDLL("libbpf.so.1").bpf_prog_test_run_opts(self.programs["spoof_out"], ctypes.byref(opts))
-        took_s = time.monotonic() - began
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
+        program = self.programs["spoof_out"]
+        took_s = send_live(program, frame, count=connections * len(segments), ifindex=ifindex)
         self._read()
         return took_s
 
@@ -121,25 +113,48 @@ def keys_of(first: int, count: int) -> NDArray[Any]:
 
 
 def compile_spoofer() -> dict[str, objectfile.Program]:
-    """Its programs, by the build child of the program under test."""
+    """Its programs."""
+    programs, value_sizes = compile_programs(SOURCE)
+    assert value_sizes["spoofer_script"] == _SCRIPT.itemsize
+    return programs
+
+
+def compile_programs(source: Path) -> tuple[dict[str, objectfile.Program], dict[str, int]]:
+    """A test's own programs, by the build child of the program under test, and the sizes of their maps' values."""
     child = Path(objectfile.__file__).with_name("build.py")
     argv: list[str | Path] = [
         objectfile.DISTRIBUTION_PYTHON,
         "-I",
         child,
         objectfile.source_directory() / "kshim",
-        SOURCE,
+        source,
     ]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
-    assert made["maps"]["spoofer_script"]["value_size"] == _SCRIPT.itemsize
-    return {
+    programs = {
         name: objectfile.Program(
             name=name, code=bytes.fromhex(parts["code"]), references=tuple((i, of) for i, of in parts["maps"])
         )
         for name, parts in made["programs"].items()
     }
+    return programs, {name: parts["value_size"] for name, parts in made["maps"].items()}
+
+
+def send_live(program: int, frame: bytes, *, count: int, ifindex: int) -> float:
+    """Run a program so many times on real frames made from ``frame``, which are said to have come in by an interface of the
+    calling thread's namespace, and leave by it if it says ``XDP_TX``; the seconds that took. The other end of a veth needs an
+    XDP program."""
+    data, context = ctypes.create_string_buffer(frame, len(frame)), (ctypes.c_uint32 * 6)(0, len(frame), 0, ifindex)
+    opts = abi.TestRunOpts(
+        data_in=ctypes.addressof(data), data_size_in=len(frame), ctx_in=ctypes.addressof(context),
+        ctx_size_in=ctypes.sizeof(context), repeat=count, flags=_LIVE_FRAMES,
+    )  # fmt: skip
+    began = time.monotonic()
+    result = bpf.library().bpf_prog_test_run_opts(program, ctypes.byref(opts))
+    took_s = time.monotonic() - began
+    bpf.checked(result, "sending live frames")
+    return took_s
 
 
 @contextmanager

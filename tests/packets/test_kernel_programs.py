@@ -23,13 +23,14 @@ from lbctl.dataplane.moving import FLOW_MAPS_6, needs_ipv6
 from lbctl.dataplane.objectfile import ObjectFile, Program, compile_source
 from lbctl.errors import KernelError
 from tests.packets.cases import USUAL
+from tests.packets.departures import Verdict
 from tests.packets.devices import devices
 from tests.packets.families import FAMILIES, IPV4, IPV6
 from tests.packets.rig import Rig
 from tests.packets.world import HERE, VIP6
 
 WITHOUT_IPV6 = Features(ipv6=False)
-LEAN = Features(ipv6=False, vlans=False, lans=False, sources=False, limits=False, private=False)
+LEAN = Features(ipv6=False, lans=False, sources=False, limits=False, private=False)
 LOOPBACK = 1
 OPTIONAL = [field for field in Features.__dataclass_fields__ if field != "ipv6"]
 
@@ -229,6 +230,18 @@ def test_program_with_everything_left_out_still_balances(features: Features, fre
     for family in FAMILIES[: 2 if features.ipv6 else 1]:
         frame = family.tcp("S")
         assert bpf.test_run(loaded.programs[INGRESS], frame).data == fresh_rig.run(frame).data != frame
+
+
+def test_program_with_everything_left_out_takes_a_priority_tag_and_sends_nothing_to_another_segment(
+    fresh_rig: Rig,
+) -> None:
+    far = {number: replace(row, lan=Lan(100)) for number, row in USUAL.tables.backends.items()}
+    fresh_rig.hold(USUAL.tables)
+    program = load(compile_source(features=LEAN), fresh_rig.pins).programs[INGRESS]
+
+    assert bpf.test_run(program, IPV4.tcp("S", tags=((0x8100, 0xA000),))).verdict == Verdict.TX
+    fresh_rig.hold(replace(USUAL.tables, backends=far))
+    assert bpf.test_run(program, IPV4.tcp("S")).verdict == Verdict.DROP
 
 
 @pytest.mark.long

@@ -86,8 +86,10 @@ def test_device_that_was_made_again_with_the_same_index_is_found_again(fresh_rig
 
 def test_interface_without_room_is_refused_and_changes_nothing(fresh_rig: Rig) -> None:
     row, taken = interface_row(), rows.interface_home(rows.lan_word(HERE))
-    words = (Lan(1, vlan) for vlan in range(1, 1 << 12))
-    *lans, one_more = [lan for lan in words if rows.interface_home(rows.lan_word(lan)) == taken][:5]
+    words = (Lan(1, vlan) for vlan in range(1, 1 << 16))
+    *lans, one_more = [lan for lan in words if rows.interface_home(rows.lan_word(lan)) == taken][
+        : layout.INTERFACE_PROBES + 1
+    ]
     for lan in lans:
         fresh_rig.dataplane.write(SetInterface(lan=lan, before=None, after=row))
 

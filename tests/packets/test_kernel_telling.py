@@ -158,6 +158,20 @@ def test_event_says_who_and_where_and_ends_before_the_payload(
     assert event.time_ns > 0
 
 
+@pytest.mark.parametrize("protocol", [6, 17, 47])
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_event_of_a_later_fragment_ends_with_the_ip_header(watched: Rig, family: Family, protocol: int) -> None:
+    secret = b"PATIENT^NAME\xf0PATIENT^NAME"
+    frame = family.fragment(3, protocol=protocol, data=secret)
+    watched.hold(USUAL.tables)
+    watched.dataplane.watch(flows=True, drops=True)
+
+    watched.run(frame)
+
+    (event,) = watched.dataplane.events()
+    assert (event.reason, event.headers) == ("lost_fragment", frame[: frame.index(secret)])
+
+
 def test_events_wake_who_waits_for_them(watched: Rig) -> None:
     watched.dataplane.watch(flows=False, drops=True)
     assert not is_readable(watched)

@@ -132,7 +132,14 @@ class Datagram:
     def has_whole_transport_header(self) -> bool:
         """Of the protocols that are looked into; by the length that IP says and in truth."""
         needed = self.header_bytes + {TCP: 20, UDP: 8, ICMP[self.version]: 8}.get(self.protocol, 0)
-        return min(self.total_bytes, len(self.data)) >= needed
+        is_there = min(self.total_bytes, len(self.data)) >= needed
+        return is_there and (self.protocol != TCP or self.has_believable_offset)
+
+    @property
+    def has_believable_offset(self) -> bool:
+        """Whether the TCP header's own length covers its fixed part, and is covered by the packet's."""
+        offset = (self.transport[12] >> 4) * 4
+        return 20 <= offset <= self.total_bytes - self.header_bytes
 
     @property
     def quoted(self) -> Datagram | None:

@@ -40,9 +40,9 @@ USES: dict[str, tuple[Declaration, Features]] = {
     "none": (PLAIN, NONE),
     "ipv6": (
         declared(pool("web", {"a": 11}, version=6), services=(service("web", VIP6),)),
-        replace(NONE, ipv6=True, lans=True, vlans=True),
+        replace(NONE, ipv6=True, lans=True),
     ),
-    "lans": (replace(PLAIN, interfaces=(ETH0, VLAN)), replace(NONE, lans=True, vlans=True)),
+    "lans": (replace(PLAIN, interfaces=(ETH0, VLAN)), replace(NONE, lans=True)),
     "sources, by an allow-list": (
         replace(PLAIN, services=(service("archives", allow=(SITE,)),)),
         replace(NONE, sources=True),
@@ -63,7 +63,7 @@ def test_features_of_a_declaration_are_those_of_the_tables_that_follow_from_it(
 ) -> None:
     tables = reconcile(FakeDataplane(), file, situation(file, nics=BOTH_NICS))
 
-    assert features_of(file, has_vlans=VLAN in file.interfaces) == expected
+    assert features_of(file) == expected
     assert features_in(tables) == expected
 
 
@@ -80,7 +80,7 @@ def test_features_of_what_was_removed_are_needed_while_connections_to_it_live() 
     draining = reconcile(dataplane, one, situation(one, busy_vips=[VIP6]))
     gone = reconcile(dataplane, one, situation(one, busy_vips=[VIP, OTHER_VIP]))
 
-    assert not features_of(one, has_vlans=False).ipv6
+    assert not features_of(one).ipv6
     assert (features_in(draining).ipv6, features_in(gone).ipv6) == (True, False)
 
 
@@ -92,7 +92,6 @@ def test_features_of_two_are_what_either_needs() -> None:
 def test_features_are_the_compilers_options_by_name() -> None:
     assert replace(NONE, ipv6=True).words == (
         "-DLB_IPV6=1",
-        "-DLB_VLANS=0",
         "-DLB_LANS=0",
         "-DLB_SOURCES=0",
         "-DLB_LIMITS=0",

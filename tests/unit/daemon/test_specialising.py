@@ -17,7 +17,7 @@ from tests.unit.daemon.rig import LAN, LINK, VIP
 from tests.unit.daemon.stage import Stage
 from tests.unit.daemon.test_families import MACS, TEXT, VIP6, VLAN20
 
-NOTHING = Features(**dict.fromkeys(("ipv6", "vlans", "lans", "sources", "limits", "private"), False))
+NOTHING = Features(**dict.fromkeys(("ipv6", "lans", "sources", "limits", "private"), False))
 ONLY_FOUR = """\
 interfaces:
   eth0: {address: 192.0.2.10/24}
@@ -41,7 +41,7 @@ def test_program_is_specialised_before_the_first_write_of_a_reload(tmp_path: Pat
         stage.config.write_text(TEXT)
         await stage.daemon.reload()
         (features,) = stage.dataplane.specialised
-        assert features == replace(NOTHING, ipv6=True, vlans=True, lans=True)
+        assert features == replace(NOTHING, ipv6=True, lans=True)
         assert VIP6 in stage.dataplane.vips
         stage.config.write_text(ONLY_FOUR)
         await stage.daemon.reload()  # what is taken out of the file is still in the tables

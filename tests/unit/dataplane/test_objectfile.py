@@ -101,5 +101,5 @@ def test_compile_tells_the_child_what_is_to_be_compiled_out(monkeypatch: pytest.
 
     options = [word for word in caught.value.message.split() if word.startswith("-D")]
     assert sorted(options) == [
-        "-DLB_IPV6=0", "-DLB_LANS=1", "-DLB_LIMITS=0", "-DLB_PRIVATE=1", "-DLB_SOURCES=1", "-DLB_VLANS=1"
+        "-DLB_IPV6=0", "-DLB_LANS=1", "-DLB_LIMITS=0", "-DLB_PRIVATE=1", "-DLB_SOURCES=1"
     ]  # fmt: skip
