@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Generator
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("lbctl", deadline=None)
 """A timing is a figure, not a test: a machine may be busy."""
 settings.load_profile("lbctl")
+
+_, _MOST = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST, _MOST))
+"""A login shell's limit of 1,024 is not made for thousands of connections, nor for hundreds of data planes."""
 
 
 @pytest.hookimpl(wrapper=True)

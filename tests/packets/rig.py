@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections import Counter
@@ -215,4 +216,13 @@ def rig_of(source: ObjectFile) -> Iterator[Rig]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbctl-rig-")))
         pins = stack.enter_context(mounted_bpffs(directory))
-        yield Rig(loader.load(source, pins), pins, stack.enter_context(devices()))
+        rig = Rig(loader.load(source, pins), pins, stack.enter_context(devices()))
+        stack.callback(_close, rig)
+        yield rig
+
+
+def _close(rig: Rig) -> None:
+    """A rig has some forty descriptors, and a run hundreds of rigs."""
+    loaded = rig.dataplane.loaded
+    for descriptor in {*loaded.maps.values(), *loaded.programs.values()}:
+        os.close(descriptor)
