@@ -54,9 +54,17 @@ class Rig:
         self.assignments = {name: HashMap(loaded.maps[name], loaded.specs[name]) for name in ASSIGNMENT_MAPS}
         self.connections = shared_array(loaded.maps["lb_connections"], MAPS["lb_connections"])
         self._held_tick = -1
+        self._is_closed = False
         self._touched: set[tuple[str, int]] = set()
         self._tracked = 0
         self._forgotten = int(self._counted().sum())
+
+    def close(self) -> None:
+        """Give the descriptors back, as a daemon does when it dies: some forty, and a run has hundreds of rigs."""
+        if not self._is_closed:
+            loaded, self._is_closed = self.dataplane.loaded, True
+            for descriptor in {*loaded.maps.values(), *loaded.programs.values()}:
+                os.close(descriptor)
 
     def elsewhere(self) -> AbstractContextManager[None]:
         """The rig's namespace, for a while: its ifindexes are those of the tables."""
@@ -217,12 +225,5 @@ def rig_of(source: ObjectFile) -> Iterator[Rig]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbctl-rig-")))
         pins = stack.enter_context(mounted_bpffs(directory))
         rig = Rig(loader.load(source, pins), pins, stack.enter_context(devices()))
-        stack.callback(_close, rig)
+        stack.callback(rig.close)
         yield rig
-
-
-def _close(rig: Rig) -> None:
-    """A rig has some forty descriptors, and a run hundreds of rigs."""
-    loaded = rig.dataplane.loaded
-    for descriptor in {*loaded.maps.values(), *loaded.programs.values()}:
-        os.close(descriptor)

@@ -100,8 +100,7 @@ def run_pinned(pins: Path, frame: bytes) -> bpf.TestRun:
 def test_programs_for_ipv6_outlive_the_daemon(attached: Rig) -> None:
     """Its descriptors are closed, as when it dies: packets of both families go on to their backends."""
     before = [attached.run(family.tcp("S")).data for family in FAMILIES]
-    for descriptor in (*attached.loaded.programs.values(), attached.loaded.maps[TAILS]):
-        os.close(descriptor)
+    attached.close()
 
     assert [run_pinned(attached.pins, family.tcp("S")).data for family in FAMILIES] == before
     assert before[1] != IPV6.tcp("S")
