@@ -17,7 +17,8 @@ from lbctl.config.reference import reference
     "--reference", "wants_reference", is_flag=True, help="Print every key a file may have (Markdown), and end."
 )
 def check(file: Path | None, wants_reference: bool) -> None:
-    """Check the configuration FILE and say what it declares. All mistakes are listed, each with its line and a hint.
+    """Check the configuration FILE and say what it declares. What is wrong is listed, with line and hint; what follows from
+    a value that cannot be read is seen when that is corrected.
 
     A warning tells a consequence of what is declared; the file is good all the same."""
     if wants_reference:

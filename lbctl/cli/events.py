@@ -26,8 +26,9 @@ _REASON_WIDTH = 13
 def events(flows: bool, drops: bool, as_json: bool, socket: Path) -> None:
     """Print new flows and dropped packets, a line each, until Ctrl-C.
 
-    The program tells of at most 1,000 a second on each CPU, and of none while nobody watches. Only headers are looked at, never
-    what a packet carries.
+    A TCP connection is told when its handshake completes. What was refused (wrong_port, turned_away, reset) was answered, not
+    dropped: `lbctl status` counts it. The program tells of at most 1,000 a second on each CPU, and of none while nobody
+    watches. Only headers are looked at, never what a packet carries.
     """
     wants_all = flows == drops
     resource = f"/v1/events?flows={str(flows or wants_all).lower()}&drops={str(drops or wants_all).lower()}"

@@ -27,6 +27,9 @@ def parse_interface_name(value: Any) -> str:
         )
     if not name or name in (".", "..") or not name.isprintable() or re.search(r"[/:\s]", name):
         raise InvalidValueError(f"{quoted(name)} is not an interface name", hint=hint)
+    if "@" in name:
+        own, _, below = name.partition("@")
+        raise InvalidValueError(f"{quoted(name)} is how ip shows {own} on {below}", hint=f"write {own}")
     _refuse_vlans(name)
     return name
 

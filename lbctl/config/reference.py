@@ -27,7 +27,7 @@ def _preface() -> list[str]:
         "# The configuration file",
         "",
         "YAML 1.2, UTF-8. Unknown keys are refused. Durations carry a unit: `500ms`, `5s`, `2m`, `1h`, `1d`.",
-        "`lbctl check FILE` tells every mistake in a file, and changes nothing.",
+        "`lbctl check FILE` tells what is wrong in a file, and changes nothing.",
         "",
     ]
 

@@ -176,8 +176,9 @@ class ServiceSpec(_Spec):
     configured nowhere except on the backends' loopbacks."""
     announce: fields.AnnounceWord = Announce.ARP
     """How clients find the way to the VIP. `arp`: the director answers ARP for it, for IPv6 neighbour discovery. `routed`:
-    routers have a route to it with the director as next hop; it belongs to no subnet, is announced nowhere, and is
-    served on all interfaces. All services of a VIP say the same."""
+    routers have a route to it with the director as next hop (`ip route add 203.0.113.5/32 via 192.0.2.10`; lbctl speaks no
+    routing protocol); it belongs to no subnet, is announced nowhere, and is served on all interfaces. All services of a VIP
+    say the same."""
     preset: fields.PresetName | None = None
     """Protocol, ports, idle limit and check of a well-known service. Either this or `ports`."""
     ports: fields.Ports | None = None
@@ -190,8 +191,8 @@ class ServiceSpec(_Spec):
     """The interface that owns the VIP. Default: the one whose subnet holds it. Not for a VIP that is `routed`."""
     allow: fields.Allow | None = None
     """Who may come: prefixes of the VIP's family, such as `[10.20.0.0/16, 192.0.2.7]`. What any other source sends is dropped
-    without an answer and counted as denied. Only new connections are asked for: a change leaves live ones alone. Default:
-    everybody."""
+    without an answer and counted as denied. Only new connections are asked for: a change leaves live ones alone. It guards
+    this service at the VIP, and not the servers' own addresses, which are as reachable as before. Default: everybody."""
     idle_timeout: fields.IdleTimeout | None = None
     """A connection that has been silent for longer is forgotten, and may then reach another backend and break: keep it
     above the longest silence that is normal. Default: the preset's; without a preset 24h for HL7, 1h for other TCP, 5m

@@ -179,7 +179,9 @@ def faults_of(declaration: Declaration, links: Mapping[str, Link]) -> tuple[str,
 def _narrow_ways(declaration: Declaration, links: Mapping[str, Link]) -> Iterator[str]:
     """Larger packets than a backend's segment carries are lost behind the director, which is no router that would say so."""
     for service in declaration.services:
-        behind = {backend.interface for backend in declaration.pool(service.pool).backends}
+        pool = declaration.pool(service.pool)
+        pools = (pool, declaration.fallback_of(pool) or pool)
+        behind = {backend.interface for each in pools for backend in each.backends}
         for name in sorted(behind & links.keys() if service.interface in links else ()):
             here, there = links[service.interface].mtu, links[name].mtu
             if there < here:

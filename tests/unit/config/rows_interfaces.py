@@ -24,6 +24,12 @@ ROWS: tuple[Wrong, ...] = (
     _second(
         "vlan-zero", "§eth0.0: {address: 198.51.100.10/24}", says=("VLAN 0 is out of range",), hint="belongs to eth0"
     ),
+    _second(
+        "as-ip-shows-it",
+        "§eth0.20@eth0: {address: 198.51.100.10/24}",
+        says=("how ip shows eth0.20 on eth0",),
+        hint="write eth0.20",
+    ),
     _second("vlan-reserved", "§eth0.4095: {address: 198.51.100.10/24}", says=("VLAN 4095",), hint="1 to 4094"),
     _second("vlan-inner-too-high", "§eth0.20.5000: {address: 198.51.100.10/24}", says=("VLAN 5000",), hint="1 to 4094"),
     _second(

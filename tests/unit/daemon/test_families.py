@@ -214,3 +214,12 @@ def test_address_of_either_family_that_is_missing_is_told_with_what_there_is() -
         "interface eth0 has no IPv6 address, but the file says 2001:db8::10/64",
         "interface eth0.20 has 2001:db8:20::99/64, but the file says 2001:db8:20::10/64",
     )
+
+
+def test_backend_on_a_segment_with_a_smaller_mtu_than_its_vip_s_is_told() -> None:
+    text = TEXT.replace('"2001:db8::100", ports: [104], pool: p6', '"2001:db8::100", ports: [104], pool: p20')
+    jumbo = {"eth0": replace(LINK, mtu=9000), "eth0.20": VLAN20}
+    (fault,) = (each for each in faults_of(parse(text, source="lbctl.yaml"), jumbo) if "carries" in each)
+    assert fault == (
+        "service six: eth0.20 carries packets of 1500 bytes, eth0 of 9000; larger ones are lost on the way to its backends"
+    )
