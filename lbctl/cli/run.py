@@ -32,7 +32,10 @@ def run(config: Path, pins: Path, socket: Path, state: Path, debug: bool) -> Non
     """
     if os.geteuid() != 0:
         raise SystemRequirementError("lbctl run needs root", hint="run it as root, or as the systemd service")
-    from lbctl.daemon import app
+    from lbctl.daemon.early import begun
 
-    app.set_up_logging(debug=debug)
-    app.run(app.Options(config=config, pins=pins, socket=socket, state=state))
+    with begun(config) as early:
+        from lbctl.daemon import app  # takes longer to import than the file to read: the compiler works meanwhile
+
+        app.set_up_logging(debug=debug)
+        app.run(app.Options(config=config, pins=pins, socket=socket, state=state), early)

@@ -16,11 +16,11 @@ from typing import Any
 import uvicorn
 
 from lbctl import __version__
-from lbctl.config.loader import load_regular
 from lbctl.core.features import Features, features_of
 from lbctl.core.model import Declaration
 from lbctl.daemon.api import make_api
 from lbctl.daemon.daemon import Daemon
+from lbctl.daemon.early import Begun
 from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
@@ -55,29 +55,27 @@ class Options:
     state: Path
 
 
-def run(options: Options) -> None:
+def run(options: Options, begun: Begun) -> None:
     """Run until SIGTERM or SIGINT. Forwarding goes on after that. Raises `LbctlError` if it cannot start."""
-    asyncio.run(_run(options))
+    asyncio.run(_run(options, begun))
 
 
-async def _run(options: Options) -> None:
-    declaration = load_regular(options.config)
+async def _run(options: Options, begun: Begun) -> None:
     loader.prepare_pins(options.pins)
     with only_instance(options.pins), open_control_socket(options.socket) as control:
         surroundings = Surroundings(KernelNetwork())
         try:
-            await _serve(options, declaration, surroundings, control)
+            await _serve(options, begun, surroundings, control)
         finally:
             await surroundings.close()
             options.socket.unlink(missing_ok=True)
 
 
-async def _serve(
-    options: Options, declaration: Declaration, surroundings: Surroundings, control: socket.socket
-) -> None:
+async def _serve(options: Options, begun: Begun, surroundings: Surroundings, control: socket.socket) -> None:
     """Start, then all loops until a signal, or until one of them fails."""
+    declaration = begun.declaration
     links = await surroundings.links(declaration)
-    with _building(_features(options.pins, declaration, links)) as build:
+    with _building(begun, _features(options.pins, declaration)) as build:
         await surroundings.manage_neighbours(declaration, links)
         claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))
         loaded = await _load(options, declaration, build)
@@ -117,16 +115,16 @@ async def _claims(
     return await surroundings.find_duplicates(fresh, declaration, links)
 
 
-def _features(pins: Path, declaration: Declaration, links: Mapping[str, Link]) -> Features:
+def _features(pins: Path, declaration: Declaration) -> Features:
     """What the file uses; and IPv6, as long as there is something to go on with."""
     wanted = features_of(declaration)
     return replace(wanted, ipv6=wanted.ipv6 or needs_ipv6(pins))
 
 
 @contextlib.contextmanager
-def _building(features: Features) -> Iterator[Build]:
-    """The build child, which works while the network is asked for the VIPs."""
-    build = start_build(features=features)
+def _building(begun: Begun, features: Features) -> Iterator[Build]:
+    """The build child, which works while the network is asked for the VIPs; another if more is needed than the file says."""
+    build = begun.build if begun.build.features == features else start_build(features=features)
     try:
         yield build
     finally:

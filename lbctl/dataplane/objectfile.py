@@ -65,7 +65,7 @@ class Build:
     """The build child at work. Started early, it compiles while its parent does something else."""
 
     def __init__(self, argv: list[str], features: Features) -> None:
-        self._features = features
+        self.features = features
         self._started = time.monotonic()
         try:
             self._child = subprocess.Popen(
@@ -87,12 +87,13 @@ class Build:
         made: dict[str, Any] = json.loads(output)
         layout.verify(made["maps"])
         programs = {name: _program(name, parts) for name, parts in made["programs"].items()}
-        return ObjectFile(programs=programs, build_s=time.monotonic() - self._started, features=self._features)
+        return ObjectFile(programs=programs, build_s=time.monotonic() - self._started, features=self.features)
 
     def cancel(self) -> None:
         """End the child if it still runs."""
-        self._child.kill()
-        self._child.communicate()
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.communicate()
 
 
 def start_build(source: Path | None = None, *, features: Features = EVERYTHING) -> Build:

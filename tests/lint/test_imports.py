@@ -44,7 +44,7 @@ INSTEAD: dict[str, set[str]] = {
 IN_ADDITION: dict[str, set[str]] = {
     "lbctl.__main__": {"lbctl.cli.main"},
     # The commands that *are* the daemon, its undoing and the lab; every other command only talks to them.
-    "lbctl.cli.run": {"lbctl.daemon.app", "lbctl.dataplane.objectfile"},
+    "lbctl.cli.run": {"lbctl.daemon.app", "lbctl.daemon.early"},
     "lbctl.cli.detach": {"lbctl.daemon.teardown"},
     "lbctl.cli.lab": {"lbctl.lab"},
 }
