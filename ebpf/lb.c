@@ -295,7 +295,7 @@ static __always_inline enum lb_reason balance_vip(struct packet *pkt, struct out
 	reason = choose(pkt, &c);
 	outcome->service = c.service;
 	outcome->transport = pkt->transport - (void *)pkt->eth;
-	outcome->protocol = pkt->is_later_fragment ? NO_TRANSPORT : pkt->protocol;
+	outcome->protocol = pkt->is_later_fragment || reason == LB_MALFORMED ? NO_TRANSPORT : pkt->protocol;
 	if (verdict_of(reason) != XDP_TX || !c.backend)
 		return reason;
 	outcome->backend = c.ref;

@@ -22,7 +22,7 @@ struct outcome {
 	backend_ref backend;
 	lan_word lan;
 	u32 transport; /* where the layer-4 header stands in the frame; 0: it was not looked for */
-	u8 protocol; /* or NO_TRANSPORT: it is a later fragment, which has no such header */
+	u8 protocol; /* or NO_TRANSPORT: a later fragment has no such header, and a malformed one is not believed */
 	struct way way; /* by which it leaves, if it is sent on */
 };
 

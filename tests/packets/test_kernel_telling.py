@@ -172,6 +172,21 @@ def test_event_of_a_later_fragment_ends_with_the_ip_header(watched: Rig, family:
     assert (event.reason, event.headers) == ("lost_fragment", frame[: frame.index(secret)])
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_event_of_a_segment_whose_header_claims_its_payload_ends_with_the_ip_header(
+    watched: Rig, family: Family
+) -> None:
+    frame = bytearray(family.tcp("A", data=b"PATIENT^NAME"))
+    frame[family.at(12)] = 0xF0
+    watched.hold(USUAL.tables)
+    watched.dataplane.watch(flows=True, drops=True)
+
+    watched.run(bytes(frame))
+
+    (event,) = watched.dataplane.events()
+    assert (event.reason, event.headers) == ("malformed", bytes(frame[: family.at(0)]))
+
+
 def test_events_wake_who_waits_for_them(watched: Rig) -> None:
     watched.dataplane.watch(flows=False, drops=True)
     assert not is_readable(watched)
