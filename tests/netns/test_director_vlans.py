@@ -14,7 +14,6 @@ from lbctl.lab.topology import TAGGED, VIP, VIP6, Lab, plan_lab
 from lbctl.lab.wait import wait_until
 from tests.netns.director_rig import (
     UDP_PORT,
-    Datagrams,
     asks_for,
     connects,
     family_of,
@@ -23,7 +22,7 @@ from tests.netns.director_rig import (
     spread,
     status,
 )
-from tests.netns.wide_rig import directing_wide, packets, pool_of, wait_in, wide_configuration
+from tests.netns.wide_rig import assert_both_serve, directing_wide, packets, pool_of, wait_in, wide_configuration
 
 VLAN_VIP, VLAN_VIP6 = TAGGED.address(100), TAGGED.address6(100)
 VIPS: tuple[Address, ...] = (VIP, VIP6, VLAN_VIP, VLAN_VIP6)
@@ -54,13 +53,7 @@ def daemon(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Daemon]:
 @by_family
 def test_vlan_connections_reach_backends_on_both_sides(lab: Lab, daemon: Daemon, vip: Address) -> None:
     client = lab.clients[0]
-    assert spread(client, 40, vip=vip).keys() == {"backend1", "backend2"}
-    asked = [Datagrams(client, vip=vip) for _ in range(20)]
-    answers = [flow.ask(timeout_s=5) for flow in asked]
-    assert set(answers) == {"backend1", "backend2"}
-    assert [flow.ask(timeout_s=5) for flow in asked] == answers
-    for flow in asked:
-        flow.close()
+    assert_both_serve(client, vip)
     with line_to(client, lab.backends[1], vip=vip) as line:
         text = b"x" * 1_000_000 + b"\n"
         assert line.echo(text) == b"backend2 " + text

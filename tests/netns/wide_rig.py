@@ -12,7 +12,7 @@ from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import Node
 from lbctl.lab.segments import Place
 from lbctl.lab.topology import Lab
-from tests.netns.director_rig import POOL, QUICK, TCP_PORT, UDP_PORT, directing, serving, status
+from tests.netns.director_rig import POOL, QUICK, TCP_PORT, UDP_PORT, Datagrams, directing, serving, spread, status
 
 POOL6 = f"{POOL}6"
 """The same servers by their IPv6 addresses."""
@@ -91,6 +91,17 @@ def wait_all_up(daemon: Daemon) -> None:
 def wait_in(daemon: Daemon, pool: str, name: str, state: str, *, deadline_s: float = 20.0) -> None:
     """Wait until a backend of that pool is in a state."""
     daemon.wait_states(pool, {name: state}, deadline_s=deadline_s)
+
+
+def assert_both_serve(client: Node, vip: Address) -> None:
+    """Connections and datagrams reach backend1 and backend2, and a flow of datagrams stays where it began."""
+    assert spread(client, 40, vip=vip).keys() == {"backend1", "backend2"}
+    asked = [Datagrams(client, vip=vip) for _ in range(20)]
+    answers = [flow.ask(timeout_s=5) for flow in asked]
+    assert set(answers) == {"backend1", "backend2"}
+    assert [flow.ask(timeout_s=5) for flow in asked] == answers
+    for flow in asked:
+        flow.close()
 
 
 def packets(daemon: Daemon, reason: str) -> int:
