@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.dataplane import bpf
-from lbctl.dataplane.layout import FLOW_MAPS, MAPS
+from lbctl.dataplane.layout import FLOW_MAPS, MAPS, FlowState
 from lbctl.dataplane.loader import Loaded, left_overs, pin_path
 from lbctl.dataplane.maps import HashMap
 from lbctl.dataplane.mapspec import MapSpec
@@ -87,6 +87,17 @@ def _copy_batch(keys: NDArray[Any], values: NDArray[Any], known: Mapping[bytes, 
     is_later = ~is_new & (held != values) & ((values["last_seen"] - held["last_seen"]).view(np.int32) >= 0)
     # picked up by the new program before it knew of it: perhaps elsewhere
     is_stray = ~is_new & (held["is_unproven"] != 0) & (held["backend"] != values["backend"])
-    right = is_later | is_stray
-    replaced = fresh.replace_unchanged(keys[right], held[right], values[right])
+    right, wanted = is_later | is_stray, values.copy()
+    is_over = ~is_new & ~right & _ended_before(held, values)
+    wanted[is_over] = held[is_over]
+    wanted["state"][is_over] = FlowState.CLOSING
+    right |= is_over
+    replaced = fresh.replace_unchanged(keys[right], held[right], wanted[right])
     return fresh.add_all(keys[is_new], values[is_new]) + int(replaced.sum())
+
+
+def _ended_before(held: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which clients said FIN to the old program, and to the new one only that they had the server's: nothing comes after a
+    FIN, so their position is the same. Shape (n,)."""
+    is_same: NDArray[np.bool_] = held["next"] == values["next"]
+    return is_same & (held["state"] == FlowState.OPEN) & (values["state"] == FlowState.CLOSING)

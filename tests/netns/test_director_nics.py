@@ -10,6 +10,7 @@ import pytest
 from lbctl.core.model import Address
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.lines import line_to
+from lbctl.lab.node import Node
 from lbctl.lab.topology import SECOND_WIRE, VIP, VIP6, Lab, plan_lab
 from lbctl.lab.wait import wait_until
 from tests.netns.director_rig import Line, asks_for, connects, pings, spread, status
@@ -17,6 +18,7 @@ from tests.netns.wide_rig import assert_both_serve, directing_wide, pool_of, wai
 
 FAR_VIP, FAR_VIP6 = SECOND_WIRE.address(100), SECOND_WIRE.address6(100)
 VIPS: tuple[Address, ...] = (VIP, VIP6, FAR_VIP, FAR_VIP6)
+NATIVE = {"eth0": "native", "eth1": "native"}
 by_family = pytest.mark.parametrize("vip", [VIP, VIP6], ids=["ipv4", "ipv6"])
 
 
@@ -35,8 +37,18 @@ def daemon(lab: Lab) -> Iterator[Daemon]:
     servers = lab.backends[:2]
     config = wide_configuration(lab, backends=servers, vips=VIPS)
     with directing_wide(lab, config, nodes=servers, vips=VIPS) as running:
-        assert [(row.name, row.mode) for row in status(running).interfaces] == [("eth0", "native"), ("eth1", "native")]
+        assert modes(running) == NATIVE
         yield running
+
+
+def modes(daemon: Daemon) -> dict[str, str]:
+    """How the program runs on each interface, as the daemon tells."""
+    return {row.name: row.mode for row in status(daemon).interfaces}
+
+
+def has_program(node: Node, interface: str) -> bool:
+    """Whether it is there, as the kernel tells: the daemon may not know yet that the interface is another one."""
+    return "prog/xdp" in node.run(["ip", "link", "show", "dev", interface]).stdout
 
 
 @pytest.fixture
@@ -149,7 +161,10 @@ def test_nic_removed_and_made_anew_serves_again_with_the_connections_it_had(
     lab.replace_interface(lab.director, cable=cable)
     took_s = seconds_until(lambda: connects(lab.clients[0]) and connects(lab.clients[0], vip=VIP6), "a connection")
     print(f"\ninterface made anew: forwards after {took_s:.2f} s")
+    wait_until(lambda: has_program(lab.director, f"eth{cable}"), deadline_s=30, what="the program to be on it")
+    wait_until(
+        lambda: modes(daemon) == NATIVE, deadline_s=30, what=lambda: f"both to be native; they are {modes(daemon)}"
+    )
     wait_all_up(daemon)
-    assert [(row.name, row.mode) for row in status(daemon).interfaces] == [("eth0", "native"), ("eth1", "native")]
     for vip in (VIP, VIP6):
         assert spread(lab.clients[0], 40, vip=vip).keys() == {"backend1", "backend2"}

@@ -12,7 +12,7 @@ from lbctl.core.memory import flow_table_bytes
 from lbctl.dataplane import loader
 from lbctl.dataplane.addresses import address_field
 from lbctl.dataplane.kernel import KernelDataplane
-from lbctl.dataplane.layout import FLOW, MAPS, sized
+from lbctl.dataplane.layout import FLOW, MAPS, FlowState, sized
 from lbctl.dataplane.loader import Loaded, load
 from lbctl.dataplane.maps import HashMap, memory_of
 from lbctl.dataplane.moving import move_flows
@@ -31,13 +31,21 @@ def table(loaded: Loaded, family: Family = IPV4) -> HashMap:
 
 
 def fill(
-    flows: HashMap, numbers: Sequence[int], *, backend: int = 1, last_seen: int = 7, family: Family = IPV4
+    flows: HashMap,
+    numbers: Sequence[int],
+    *,
+    backend: int = 1,
+    last_seen: int = 7,
+    state: FlowState = FlowState.OPEN,
+    next_: int = 0,
+    family: Family = IPV4,
 ) -> None:
     keys = np.zeros(len(numbers), MAPS[f"lb_flows_tcp{family.version}"].key)
     keys["client"], keys["vip"] = address_field(family.client), address_field(family.vip)
     keys["client_port"] = numbers
     values = np.zeros(len(numbers), FLOW)
     values["backend"], values["last_seen"] = backend, last_seen
+    values["state"], values["next"] = state, next_
     flows.set_all(keys, values)
 
 
@@ -47,6 +55,15 @@ def held(flows: HashMap) -> dict[int, int]:
         port: backend
         for keys, values in flows.batches()
         for port, backend in zip(keys["client_port"].tolist(), values["backend"].tolist(), strict=True)
+    }
+
+
+def states(flows: HashMap) -> dict[int, int]:
+    """States by number."""
+    return {
+        port: state
+        for keys, values in flows.batches()
+        for port, state in zip(keys["client_port"].tolist(), values["state"].tolist(), strict=True)
     }
 
 
@@ -87,6 +104,22 @@ def test_flows_come_along_into_a_table_of_another_size(
 
     loader.remove_left_overs(fresh_rig.pins, loaded.specs)
     assert move_flows(loaded, fresh_rig.pins) == 0
+
+
+def test_flow_whose_end_only_the_old_program_saw_is_not_open_in_the_new_table(
+    object_file: ObjectFile, fresh_rig: Rig
+) -> None:
+    """The client's last acknowledgement came to the new program. Who went on from the same port is another connection."""
+    fill(table(fresh_rig.loaded), NUMBERS[:3])
+    loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18))
+    assert move_flows(loaded, fresh_rig.pins) == 3
+
+    fill(table(fresh_rig.loaded), NUMBERS[:2], state=FlowState.CLOSING, next_=501, last_seen=8)
+    fill(table(loaded), NUMBERS[:1], next_=501, last_seen=9)
+    fill(table(loaded), NUMBERS[1:2], next_=502, last_seen=9)
+
+    assert move_flows(loaded, fresh_rig.pins) == 1
+    assert states(table(loaded)) == {0: FlowState.CLOSING, 1: FlowState.OPEN, 2: FlowState.OPEN}
 
 
 def test_flows_of_ipv6_come_along_from_tables_of_one_row(object_file: ObjectFile, fresh_rig: Rig) -> None:
