@@ -214,7 +214,7 @@ class _Server(uvicorn.Server):
 
 def _server_config(daemon: Daemon) -> uvicorn.Config:
     return uvicorn.Config(
-        make_api(daemon.operator),
+        make_api(daemon.operator, daemon.audit),
         http=PeerProtocol,
         ws="none",
         lifespan="off",

@@ -19,6 +19,7 @@ from lbctl.core.features import Features
 from lbctl.core.model import Declaration
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.assigning import Assigner
+from lbctl.daemon.audit import AuditLog
 from lbctl.daemon.conflicts import LOOK_INTERVAL_S
 from lbctl.daemon.defending import Defender
 from lbctl.daemon.eventlog import log_actives, log_events, log_steps
@@ -69,6 +70,7 @@ class Daemon:
         self._has_link_news = asyncio.Event()
         self._has_verdicts = asyncio.Event()
         overrides = OverrideStore(state)
+        self.audit = AuditLog(state)
         self._reconciler = reconciler = Reconciler(
             declaration,
             dataplane,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Awaitable
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,11 +10,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lbctl.daemon.models import Problem
+from lbctl.daemon.audit import Actor, AuditLog
+from lbctl.daemon.models import Done, Problem
 from lbctl.daemon.sockets import Peer
 from lbctl.errors import LbctlError, UsageError
 
-_log = logging.getLogger(__name__)
 MAX_BODY = 4096
 """Bytes of a request's body; the largest one names a backend."""
 _SEE_LOG = "see the daemon's log: journalctl -u lbctl"
@@ -68,7 +68,15 @@ def _problem(status: int, message: str, hint: str) -> JSONResponse:
     return JSONResponse(Problem(message=message, hint=hint).model_dump(), status_code=status)
 
 
-def log_command(request: Request, message: str) -> None:
-    """Who did what."""
+async def audited(request: Request, action: str, target: str, act: Awaitable[str]) -> Done:
+    """Await a change, and note who made it, or tried to."""
     peer: Peer = request.scope["extensions"]["lbctl.peer"]
-    _log.info("%s, by %s (pid %d)", message, peer.name, peer.pid)
+    audit: AuditLog = request.app.state.audit
+    actor = Actor(name=peer.name, uid=peer.uid, pid=peer.pid)
+    try:
+        message = await act
+    except LbctlError as error:
+        audit.record(actor, action, target, outcome=error.message, is_done=False)
+        raise
+    audit.record(actor, action, target, outcome=message)
+    return Done(message=message)

@@ -99,5 +99,6 @@ def _copy_batch(keys: NDArray[Any], values: NDArray[Any], known: Mapping[bytes, 
 def _ended_before(held: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
     """Which clients said FIN to the old program, and to the new one only that they had the server's: nothing comes after a
     FIN, so their position is the same. Shape (n,)."""
-    is_same: NDArray[np.bool_] = held["next"] == values["next"]
-    return is_same & (held["state"] == FlowState.OPEN) & (values["state"] == FlowState.CLOSING)
+    is_over: NDArray[np.bool_] = held["next"] == values["next"]
+    is_over &= (held["state"] == FlowState.OPEN) & (values["state"] == FlowState.CLOSING)
+    return is_over

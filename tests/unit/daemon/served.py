@@ -13,6 +13,7 @@ import uvicorn
 from lbctl.config.loader import parse
 from lbctl.core.features import Features
 from lbctl.daemon.api import Controls, make_api
+from lbctl.daemon.audit import AuditLog
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
 from lbctl.daemon.surroundings import Surroundings
@@ -43,7 +44,12 @@ def daemon_on_fakes(directory: Path, *backends: str, text: str = "", dataplane: 
 def served(controls: Controls, path: Path) -> Iterator[Path]:
     """Serve the API on a socket at that path, in a thread."""
     config = uvicorn.Config(
-        make_api(controls), http=PeerProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+        make_api(controls, AuditLog(path.parent)),
+        http=PeerProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     with open_control_socket(path) as control:

@@ -245,7 +245,7 @@ def test_failure_of_the_daemon_is_a_problem_with_a_hint(tmp_path: Path, error: E
 
 @pytest.fixture
 def description(daemon: Daemon) -> dict[str, Any]:
-    found: dict[str, Any] = make_api(daemon.operator).openapi()
+    found: dict[str, Any] = make_api(daemon.operator, daemon.audit).openapi()
     return found
 
 

@@ -1,0 +1,62 @@
+"""Who did what: a line of JSON each, and one of the journal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbctl.daemon import audit
+from lbctl.daemon.audit import ITSELF, Actor, AuditLog
+from tests.unit.daemon.served import daemon_on_fakes, served
+from tests.unit.daemon.test_api import ask
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    with served(daemon_on_fakes(tmp_path).operator, tmp_path / "sock") as serving:
+        yield serving
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_audit_names_the_user_that_the_kernel_saw_and_what_was_refused(path: Path) -> None:
+    ask(path, "POST", "/v1/backends/p/a/drain")
+    ask(path, "POST", "/v1/backends/p/zzz/drain")
+    found = lines(path.parent / "audit.jsonl")
+    assert [(row["action"], row["target"], row["done"]) for row in found] == [
+        ("drain", "p/a", True),
+        ("drain", "p/zzz", False),
+    ]
+    assert found[1]["outcome"] == "there is no backend p/zzz"
+    who = {"user": pwd.getpwuid(os.getuid()).pw_name, "uid": os.getuid(), "pid": os.getpid()}
+    assert [{name: row[name] for name in who} for row in found] == [who, who]
+
+
+def test_audit_that_grows_large_is_set_aside_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "MAX_BYTES", 200)
+    log = AuditLog(tmp_path)
+    for number in range(20):
+        log.record(ITSELF, "weight", str(number), outcome="done")
+    latest, former = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    assert lines(latest)[-1]["target"] == "19"
+    assert lines(former)[-1]["target"] == str(19 - len(lines(latest)))
+    assert latest.stat().st_mode & 0o777 == 0o600
+
+
+def test_audit_that_cannot_be_written_hinders_nothing_and_is_in_the_journal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "audit.jsonl").mkdir()
+    AuditLog(tmp_path).record(Actor(name="anna", uid=7, pid=8), "drain", "p/a", outcome="p/a drained")
+    assert caplog.messages[0] == "p/a drained, by anna (pid 8)"
+    assert "cannot be written" in caplog.messages[1]
