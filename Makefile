@@ -13,9 +13,9 @@ NODE ?= director
 # More options for pytest, as in: make test ARGS='-k drain'
 ARGS ?=
 
-TESTS := tests/lint tests/unit tests/packets tests/otherkernel tests/netns tests/acceptance
+TESTS := tests/lint tests/unit tests/fuzz tests/packets tests/otherkernel tests/netns tests/acceptance
 
-.PHONY: help root deps deps-lab deps-kernel venv lock check test long conformance demo demo-life bench curves lab-up lab-down lab-shell install uninstall clean
+.PHONY: help root deps deps-lab deps-kernel venv lock check test long conformance fuzz demo demo-life chaos bench curves lab-up lab-down lab-shell install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { sub(" .*", "", $$1); printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ long: root deps deps-lab deps-kernel venv ## soaks, big fuzzing, long fault runs
 conformance: root deps deps-lab venv ## every packet case, program and oracle side by side (ARGS='--packets 200000')
 	@$(PYTHON) -m tests.packets $(ARGS)
 
+fuzz: venv ## a million inputs that are nearly right to every parser; not root (ARGS='--only config --inputs 5000')
+	@$(PYTHON) -m tests.fuzz $(ARGS)
+
 demo: root deps deps-lab venv ## real archives behind one address; figures in build/demo.json
 	@mkdir -p build
 	@$(PYTHON) -m lbctl.lab.demo
@@ -62,6 +65,10 @@ demo: root deps deps-lab venv ## real archives behind one address; figures in bu
 demo-life: root deps deps-lab venv ## the life of a connection, rule by rule; figures in build/demo-life.json
 	@mkdir -p build
 	@$(PYTHON) -m lbctl.lab.demo life
+
+chaos: root deps deps-lab venv ## a seeded fault run: 300 faults and changes under 550 connections (ARGS='--seed 7')
+	@mkdir -p build
+	@$(PYTHON) -m lbctl.lab.chaos $(ARGS)
 
 bench: root deps deps-lab venv ## ns per packet by path; figures in build/bench.json
 	@mkdir -p build

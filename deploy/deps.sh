@@ -32,6 +32,7 @@ lab=(
     iproute2
     iputils-arping
     iputils-ping
+    libfaketime         # a daemon whose wall clock jumps
     nginx
     openssl             # certificates for HTTPS peers
     orthanc             # archives

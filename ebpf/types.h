@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* types.h: every layout and number shared with user space. This file is the authority; lbctl/dataplane/layout.py is its
- * one mirror, and the build refuses to start when the two differ in a field's name, offset or size. */
+ * one mirror, and the build refuses to start when the two differ in a field's name, offset or size.
+ *
+ * An upgrade carries over what tables of another layout hold, field by field (lbctl/dataplane/carrying.py). So a name keeps its
+ * meaning, and a number of an enum as well: what means something else gets another name, and a new field takes zero for
+ * "as before". */
 #ifndef LB_TYPES_H
 #define LB_TYPES_H
 

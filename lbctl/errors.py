@@ -29,12 +29,20 @@ class UsageError(LbctlError):
     exit_code = 2
 
 
+class ConflictError(LbctlError):
+    """The person at the keyboard must look again: what was asked for does not fit the situation of now. Nothing was changed."""
+
+
 class SystemRequirementError(LbctlError):
     """The administrator of the machine must act: a package, a privilege or a kernel feature is missing."""
 
 
 class KernelError(LbctlError):
     """The kernel refused a BPF operation; the message carries its errno or the verifier's last lines."""
+
+
+class RolledBackError(KernelError):
+    """The administrator of the machine must act: a change was written, found wrong, and taken back; the message says how."""
 
 
 class LayoutError(LbctlError):

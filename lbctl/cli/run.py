@@ -22,19 +22,20 @@ from lbctl.errors import SystemRequirementError
     type=click.Path(path_type=Path),
     default=STATE,
     show_default=True,
-    help="Directory for what must outlast a restart: drains and halts, active backends, assignments.",
+    help="Directory for what must outlast a restart: drains and halts, active backends, assignments, applied files.",
 )
 @click.option("--debug", is_flag=True, help="Say more in the log.")
 def run(config: Path, pins: Path, socket: Path, state: Path, debug: bool) -> None:
     """Run the director until SIGTERM. Forwarding goes on after that; `lbctl detach` ends it.
 
-    SIGHUP reads the configuration file again.
+    SIGHUP reads the configuration file again. If the file is wrong at the start, the last one that was in force goes on, as
+    long as the state directory has it.
     """
     if os.geteuid() != 0:
         raise SystemRequirementError("lbctl run needs root", hint="run it as root, or as the systemd service")
     from lbctl.daemon.early import begun
 
-    with begun(config) as early:
+    with begun(config, state) as early:
         from lbctl.daemon import app  # takes longer to import than the file to read: the compiler works meanwhile
 
         app.set_up_logging(debug=debug)

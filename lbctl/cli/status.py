@@ -85,6 +85,10 @@ def _troubles(found: Status, out: Console) -> None:
         out.print(
             Text(f"The file was refused, the configuration before it goes on:\n{found.daemon.config_error}\n", "red")
         )
+    if found.daemon.unconfirmed:
+        waits = found.daemon.unconfirmed
+        text = f"Entry {waits.number}, by {waits.user}, is rolled back in {duration(waits.left_s)} unless you `lbctl confirm`\n"
+        out.print(Text(text, "yellow"))
     if found.daemon.last_error:
         out.print(Text(f"The latest change failed and is tried again: {found.daemon.last_error}\n", "red"))
     for service in found.services:

@@ -110,7 +110,9 @@ def print_backends(rows: Sequence[BackendStatus], out: Console) -> None:
     """Each with why it is as it is."""
     states = [Text(row.state, _COLOURS.get(row.state, "red")) for row in rows]
     ages = ["-" if row.since_s is None else duration(row.since_s) for row in rows]
-    weights = [f"{row.effective_weight:g}/{row.weight}" for row in rows]
+    weights = [
+        f"{row.effective_weight:g}/{row.weight if row.given_weight is None else row.given_weight}" for row in rows
+    ]
     medians = [latency(row.handshakes.median_s) for row in rows]
     columns = [
         Column(heading="BACKEND", cells=[row.name for row in rows]),
@@ -138,7 +140,9 @@ def _open(backend: BackendStatus) -> str:
 
 
 def _reason(backend: BackendStatus) -> str:
-    parts = [backend.reason]
+    parts = [backend.reason, _given_weight(backend)]
+    if backend.slow_start_percent is not None:
+        parts.append(f"slow start, {backend.slow_start_percent} %")
     if backend.agent and backend.agent not in backend.reason:
         parts.append(f"agent: {backend.agent.removeprefix('agent: ').removeprefix('agent ')}")
     if backend.looped_recently:
@@ -147,3 +151,17 @@ def _reason(backend: BackendStatus) -> str:
     if backend.handshakes.unfinished_recently:
         parts.append(f"handshakes not completed in the last minute: {backend.handshakes.unfinished_recently}")
     return "; ".join(part for part in parts if part)
+
+
+def _given_weight(backend: BackendStatus) -> str:
+    """An operator's word stands against the file, also against what the file says since."""
+    if backend.given_weight is None:
+        return ""
+    if backend.given_weight == 0 and "by an operator" in backend.reason:
+        return f"weight {backend.weight} in the file"
+    if backend.weight_declared_then in (None, backend.weight):
+        return f"weight {backend.given_weight} by an operator, {backend.weight} in the file"
+    return (
+        f"weight {backend.given_weight} by an operator; the file said {backend.weight_declared_then} then, "
+        f"and says {backend.weight} now"
+    )

@@ -99,6 +99,7 @@ def _refuse_special(address: Address) -> None:
 
 
 _THIS_NETWORK = IPv4Interface("0.0.0.0/8").network
+_BROADCAST = IPv4Address("255.255.255.255")
 _Specials = tuple[tuple[bool, str, str], ...]
 
 
@@ -108,7 +109,7 @@ def _specials4(address: IPv4Address) -> _Specials:
         (address.is_unspecified, "the unspecified address", hint),
         (address.is_loopback, "a loopback address", hint),
         (address.is_multicast, "a multicast address", hint),
-        (address == IPv4Address("255.255.255.255"), "the broadcast address", hint),
+        (address == _BROADCAST, "the broadcast address", hint),
         (address.is_reserved, "a reserved address (240.0.0.0/4)", hint),
         (address in _THIS_NETWORK, "an address of 'this network' (0.0.0.0/8)", hint),
     )

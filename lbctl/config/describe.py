@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from lbctl.config.numbers import seconds_text
+from lbctl.core.durations import seconds_text
 from lbctl.core.memory import flow_table_bytes
 from lbctl.core.model import (
     Address,

@@ -1,8 +1,7 @@
 """YAML text becomes plain values, and every value keeps its place in the file.
 
-Only YAML's composer is used: it gives a tree of nodes with exact marks. Scalars are then read by YAML 1.2's core schema
-(YAML 1.2.2, section 10.3.2), in which ``on``, ``no`` and ``010s`` are text. Everything is bounded: depth, number of
-values, and what aliases may expand to.
+Only YAML's composer is used: it gives a tree of nodes with exact marks; `lbctl.config.scalars` tells what the leaves mean.
+Everything is bounded: depth, number of values, and what aliases may expand to.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from lbctl.config.mistakes import InvalidConfigError, Mistake, Position, quoted, shown
+from lbctl.config.scalars import plain_value
 
 Path = tuple[str | int, ...]
 Value = Any
@@ -28,13 +28,6 @@ Value = Any
 MAX_DEPTH = 16
 MAX_VALUES = 100_000
 
-_NULL = re.compile(r"null|Null|NULL|~|")
-_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
-# Twenty digits are more than any field takes; longer ones stay text and are refused as such.
-_INT = re.compile(r"[-+]?[0-9]{1,20}")
-_OCTAL = re.compile(r"0o[0-7]{1,20}")
-_HEX = re.compile(r"0x[0-9a-fA-F]{1,20}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]{1,40}|[0-9]{1,40}(\.[0-9]{0,40})?)([eE][-+]?[0-9]{1,4})?")
 _OTHER_VERSION = re.compile(r"^%YAML[ \t]+(?!1\.2\b)(\S*)", re.MULTILINE)
 
 
@@ -79,9 +72,12 @@ _TOO_MANY = (
 class _BoundedComposer(Composer):
     """Composes a bounded tree, and refuses tags: a tag would override the schema's own types."""
 
-    warn_double_anchors = False
     nesting = 0
     count = 0
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # the later one counts (YAML 1.2.2, section 3.2.2.2)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.nesting += 1
@@ -224,18 +220,9 @@ class _Reader:
 
 
 def _scalar(node: ScalarNode) -> str | int | float | bool | None:
+    """Quoted or block: text, whatever it looks like."""
     text = str(node.value)
-    if node.style is not None:  # quoted or block: text, whatever it looks like
-        return text
-    if _NULL.fullmatch(text):
-        return None
-    if _BOOL.fullmatch(text):
-        return text.casefold() == "true"
-    if _INT.fullmatch(text):
-        return int(text)
-    if _OCTAL.fullmatch(text) or _HEX.fullmatch(text):
-        return int(text, 0)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return plain_value(text) if node.style is None else text
 
 
 def _position(node: Node | Event) -> Position:

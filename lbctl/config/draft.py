@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from lbctl.config.document import Document, Path
+from lbctl.config.document import Document, Path, Place
+from lbctl.config.memo import Memo
 from lbctl.config.mistakes import Mistake, Position
-from lbctl.config.schema import FileSpec
+from lbctl.config.schema import SECTIONS, FileSpec
 from lbctl.config.translate import is_name, path_of, split_subject, translate
 
 
@@ -71,6 +73,28 @@ def draft(document: Document) -> tuple[Draft | None, list[Mistake]]:
     return Draft(spec=spec, document=document, unsound=unsound, unknown=unknown), mistakes
 
 
+def sound_draft(value: dict[str, Any]) -> Draft:
+    """Of a file of which only the value is known, no places. Raises pydantic's `ValidationError`."""
+    document = Document(value=value, places={(): _SOMEWHERE}, mistakes=())
+    nothing: frozenset[Path] = frozenset()
+    _SPECS.begin()
+    known = {section: _specs(section, value[section]) for section in ("services", "pools") if section in value}
+    return Draft(spec=FileSpec.model_validate(value | known), document=document, unsound=nothing, unknown=nothing)
+
+
+def _specs(section: str, entries: Any) -> Any:
+    """Those of a section's entries that stand in the file as they did before are the same objects. (By what they look like, for
+    1, 1.0 and true are equal.)"""
+    model = SECTIONS[section, "*"]
+    if not isinstance(entries, dict):
+        return entries
+    return {
+        name: _SPECS.of((section, repr(entry)), partial(model.model_validate, entry)) for name, entry in entries.items()
+    }
+
+
+_SPECS: Memo[BaseModel] = Memo()
+_SOMEWHERE = Place(Position(1, 1), Position(1, 1))
 _EMPTY: dict[str, Any] = {"interfaces": {}, "services": {}, "pools": {}}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lbctl.config.mistakes import InvalidValueError, quoted, shown
 from lbctl.config.words import as_written
+from lbctl.core.durations import UNITS_S
 
 
 def whole_number(low: int, high: int, *, what: str = "") -> Callable[[Any], int]:
@@ -50,7 +51,6 @@ def ports(*, otherwise: str) -> Callable[[Any], tuple[int, ...]]:
     return parse
 
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 
 
@@ -75,12 +75,4 @@ def duration(shortest: str, longest: str) -> Callable[[Any], float]:
 
 def _seconds(written: str) -> float | None:
     found = _DURATION.fullmatch(written.strip())
-    return float(found[1]) * _UNITS_S[found[2]] if found else None
-
-
-def seconds_text(seconds: float) -> str:
-    """A duration as one would write it: the largest unit that divides it, a single day being 24h."""
-    for unit in ("d", "h", "m", "s"):
-        if (unit != "d" or seconds > _UNITS_S["d"]) and seconds >= _UNITS_S[unit] and seconds % _UNITS_S[unit] == 0:
-            return f"{seconds / _UNITS_S[unit]:g}{unit}"
-    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+    return float(found[1]) * UNITS_S[found[2]] if found else None

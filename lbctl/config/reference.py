@@ -9,9 +9,9 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from lbctl.config.fields import Takes
-from lbctl.config.numbers import seconds_text
 from lbctl.config.presets import PRESETS
 from lbctl.config.schema import SECTIONS
+from lbctl.core.durations import seconds_text
 from lbctl.core.model import PoolKind
 
 

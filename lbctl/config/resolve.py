@@ -18,7 +18,7 @@ from lbctl.config.effective import (
     services_of,
 )
 from lbctl.config.presets import CheckType
-from lbctl.config.schema import BackendSpec, DirectorSpec, FileSpec, PoolSpec, ServiceSpec
+from lbctl.config.schema import BackendSpec, CheckSpec, DirectorSpec, FileSpec, InterfaceSpec, PoolSpec, ServiceSpec
 from lbctl.core.model import (
     Agent,
     Announce,
@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 
 def resolve(spec: FileSpec) -> Declaration:
     """The declaration that a file without mistakes stands for."""
+    for gone in _POOLS.keys() - spec.pools.keys():
+        _POOLS.pop(gone, None)
     return Declaration(
         interfaces=tuple(
             Interface(
@@ -50,7 +52,7 @@ def resolve(spec: FileSpec) -> Declaration:
             for name, interface in spec.interfaces.items()
         ),
         services=_services(spec),
-        pools=tuple(_pool(spec, name, pool) for name, pool in spec.pools.items()),
+        pools=tuple(_known_pool(spec, name, pool) for name, pool in spec.pools.items()),
         director=_director(spec.director or DirectorSpec()),
         classes=tuple(
             TrafficClass(name=name, sources=found.sources or (), ports=found.ports or ())
@@ -87,12 +89,27 @@ def _interface_of(spec: FileSpec, service: ServiceSpec) -> str:
     return service.interface or _required(interface_of(address, spec.interfaces))
 
 
+_Causes = tuple[PoolSpec, list[str], list[ServiceSpec], dict[str, InterfaceSpec]]
+_POOLS: dict[str, tuple[_Causes, Pool]] = {}
+"""The latest of each name, with all that it follows from."""
+
+
+def _known_pool(spec: FileSpec, name: str, pool: PoolSpec) -> Pool:
+    """A pool that is declared as it was before, and all around it, is the same object. (The order of its backends, and of the
+    interfaces, is told beside them, for dictionaries of another order are equal.)"""
+    causes = (pool, [*pool.backends, *spec.interfaces], services_of(spec, name), spec.interfaces)
+    known = _POOLS.get(name)
+    if known is None or known[0] != causes:
+        _POOLS[name] = known = (causes, _pool(spec, name, pool))
+    return known[1]
+
+
 def _pool(spec: FileSpec, name: str, pool: PoolSpec) -> Pool:
     return Pool(
         name=name,
         kind=pool.kind,
         storage=pool.storage,
-        backends=tuple(_backend(spec, name, backend_name) for backend_name in pool.backends),
+        backends=_backends(spec, name, pool),
         policy=policy_of(pool),
         failback=pool.failback,
         fallback=pool.fallback,
@@ -102,9 +119,21 @@ def _pool(spec: FileSpec, name: str, pool: PoolSpec) -> Pool:
     )
 
 
-def _backend(spec: FileSpec, pool_name: str, name: str) -> Backend:
-    pool = spec.pools[pool_name]
-    backend = pool.backends[name]
+def _backends(spec: FileSpec, pool_name: str, pool: PoolSpec) -> tuple[Backend, ...]:
+    """Backends that say the same of their check have one check between them."""
+    services = services_of(spec, pool_name)
+    checks: dict[CheckSpec | None, Check] = {}
+    for backend in pool.backends.values():
+        if backend.check not in checks:
+            checks[backend.check] = _check(effective_check(pool, backend, services))
+    return tuple(
+        _backend(spec, (pool_name, pool), (name, backend), check=checks[backend.check])
+        for name, backend in pool.backends.items()
+    )
+
+
+def _backend(spec: FileSpec, of: tuple[str, PoolSpec], named: tuple[str, BackendSpec], *, check: Check) -> Backend:
+    (pool_name, pool), (name, backend) = of, named
     connection_limit, resume_at = limits_of(pool, backend)
     return Backend(
         pool=pool_name,
@@ -112,7 +141,7 @@ def _backend(spec: FileSpec, pool_name: str, name: str) -> Backend:
         address=backend.address,
         interface=_required(interface_of(backend.address, spec.interfaces)),
         weight=backend.weight,
-        check=_check(effective_check(pool, backend, services_of(spec, pool_name))),
+        check=check,
         agent=_agent(pool, backend),
         reset_on_down=pool.reset_on_down,
         connection_limit=connection_limit,

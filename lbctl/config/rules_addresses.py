@@ -52,7 +52,7 @@ def _routed(draft: Draft, name: str, service: ServiceSpec) -> Iterator[Mistake]:
     interfaces = bounded_interfaces(draft)
     if found := interface_of(service.vip, interfaces):
         network = subnet_for(interfaces[found], service.vip)
-        yield from _subnet_ends(draft, ("services", name, "vip"), f"vip {service.vip}", service.vip, network)
+        yield from _subnet_ends(draft, ("services", name, "vip"), "vip", service.vip, network)
 
 
 def _on_link(draft: Draft, name: str, vip: Address, *, owner: str) -> Iterator[Mistake]:
@@ -60,7 +60,7 @@ def _on_link(draft: Draft, name: str, vip: Address, *, owner: str) -> Iterator[M
     path = ("services", name, "vip")
     network = subnet_for(bounded_interfaces(draft)[owner], vip)
     if network and vip in network:
-        yield from _subnet_ends(draft, path, f"vip {vip}", vip, network)
+        yield from _subnet_ends(draft, path, "vip", vip, network)
     elif network:
         message = f"vip {vip} is outside interface {owner}'s subnet {network}"
         yield draft.mistake(path, message, hint="use an address of that subnet, or name the interface that has it")
@@ -104,7 +104,9 @@ def _subnet_ends(
     draft: Draft, path: tuple[str, ...], what: str, address: Address, network: Network | None
 ) -> Iterator[Mistake]:
     if network and (end := subnet_end(address, network)):
-        yield draft.mistake(path, f"{what} is the {end} address of {network}", hint="use a host address of that subnet")
+        yield draft.mistake(
+            path, f"{what} {address} is the {end} address of {network}", hint="use a host address of that subnet"
+        )
 
 
 def _announcements(draft: Draft) -> Iterator[Mistake]:
@@ -122,14 +124,16 @@ def _announcements(draft: Draft) -> Iterator[Mistake]:
 
 def _vip_owners(draft: Draft) -> Iterator[Mistake]:
     """A VIP is nobody's own address: the director's kernel would take its traffic, or a backend would answer ARP."""
+    vips = {service.vip for service in draft.spec.services.values()}
     owners = {
         address: (f"the director's own address on {name}", draft.line("interfaces", name, _key_of(address)))
         for address, name in _own_addresses(draft.spec.interfaces)
     }
     for pool_name, pool in draft.spec.pools.items():
         for name, backend in pool.backends.items():
-            line = draft.line("pools", pool_name, "backends", name, "address")
-            owners.setdefault(backend.address, (f"the address of backend {pool_name}/{name}", line))
+            if backend.address in vips:
+                line = draft.line("pools", pool_name, "backends", name, "address")
+                owners.setdefault(backend.address, (f"the address of backend {pool_name}/{name}", line))
     for name, service in draft.spec.services.items():
         if owner := owners.get(service.vip):
             message = f"vip {service.vip} is {owner[0]} (line {owner[1]})"
@@ -172,7 +176,7 @@ def _backend_addresses(draft: Draft) -> Iterator[Mistake]:
                 yield draft.mistake(path, message, hint="a director cannot be its own backend; name another machine")
             elif owner:
                 network = subnet_for(interfaces[owner], backend.address)
-                yield from _subnet_ends(draft, path, f"address {backend.address}", backend.address, network)
+                yield from _subnet_ends(draft, path, "address", backend.address, network)
             elif _may_conclude(draft):
                 message = f"address {backend.address} is in no interface's subnet"
                 yield draft.mistake(path, message, hint=_off_link_hint(interfaces, backend.address))

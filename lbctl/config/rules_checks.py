@@ -16,22 +16,32 @@ from lbctl.config.effective import (
     services_of,
 )
 from lbctl.config.mistakes import Mistake
-from lbctl.config.numbers import seconds_text
 from lbctl.config.presets import CheckType
 from lbctl.config.schema import AgentSpec, BackendSpec, CheckSpec, PoolSpec, ServiceSpec
+from lbctl.core.durations import seconds_text
 
 
 def check_checks(draft: Draft) -> Iterator[Mistake]:
     """All rules of this module. A fault of a pool is found at each of its backends, and is the same mistake."""
     for pool_name, pool in draft.spec.pools.items():
         services = services_of(draft.spec, pool_name)
-        for name, backend in pool.backends.items():
+        for name, backend in _differing(pool):
             subject = _Subject(draft, pool_name, name, pool, backend)
             yield from _timing(subject, effective_check(pool, backend, services))
             yield from _ae_titles(subject, services)
             yield from _agent(subject)
             if services and draft.is_whole("services"):
                 yield from _port(subject, services)
+
+
+def _differing(pool: PoolSpec) -> Iterator[tuple[str, BackendSpec]]:
+    """The backends with a check or an agent of their own, and one of those that have just their pool's."""
+    is_told = False
+    for name, backend in pool.backends.items():
+        has_own = backend.check is not None or backend.agent is not None
+        if has_own or not is_told:
+            yield name, backend
+        is_told = is_told or not has_own
 
 
 @dataclass(frozen=True, slots=True)

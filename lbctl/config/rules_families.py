@@ -18,8 +18,9 @@ def check_families(draft: Draft) -> Iterator[Mistake]:
     for name, pool in draft.spec.pools.items():
         yield from _backends(draft, name, pool)
         yield from _fallback(draft, name, pool)
+    families = {name: family_of(pool) for name, pool in draft.spec.pools.items()}
     for name, service in draft.spec.services.items():
-        yield from _vip(draft, name, service)
+        yield from _vip(draft, name, service, family=families.get(service.pool))
         yield from _allowed(draft, name, service)
 
 
@@ -54,9 +55,7 @@ def _fallback(draft: Draft, name: str, pool: PoolSpec) -> Iterator[Mistake]:
         yield draft.mistake(("pools", name, "fallback"), message, hint=hint)
 
 
-def _vip(draft: Draft, name: str, service: ServiceSpec) -> Iterator[Mistake]:
-    pool = draft.spec.pools.get(service.pool)
-    family = family_of(pool) if pool else None
+def _vip(draft: Draft, name: str, service: ServiceSpec, *, family: int | None) -> Iterator[Mistake]:
     if family and family != service.vip.version:
         message = (
             f"vip {service.vip} is IPv{service.vip.version}, and the backends of pool {service.pool} are IPv{family}"

@@ -105,9 +105,11 @@ CapacityEvent = CapacityChanged | AgentChangedWord | AgentWentSilent | AgentSpok
 _DEFAULTS = CapacitySettings()
 
 
-def weight(declared: int, capacity: Capacity) -> int:
-    """The weight for the slots, in hundredths of the declared unit. Integers, so that directors agree."""
-    return declared * capacity.percent
+def weight(declared: int, capacity: Capacity, *, ramp_percent: int = 100) -> int:
+    """The weight for the slots, in hundredths of the declared unit. Integers, so that directors agree. ``ramp_percent`` (1 to
+    100) is how far a slow start has come: it makes a weight smaller, and never 0."""
+    full = declared * capacity.percent
+    return max(1, full * ramp_percent // 100) if full else 0
 
 
 def observe(

@@ -7,7 +7,9 @@ changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any
 
 from lbctl.core.entrances import interface_rows, moved, service_rows, vip_lans
 from lbctl.core.ids import FREE, Ids, Ref, identity
@@ -25,7 +27,7 @@ NOWHERE = Lan(0)
 
 def backend_key(backend: Backend) -> str:
     """What a backend is recognised by: under another address it is another server."""
-    return f"{backend.label}@{backend.address}"
+    return backend.key
 
 
 def desired_tables(declaration: Declaration, situation: Situation, *, current: Tables, limits: Limits) -> Tables:
@@ -97,30 +99,38 @@ def _ids_of(current: Tables, limits: Limits) -> Ids:
     return Ids.adopt({**free, **held}, limit=limits.backends - 1)
 
 
+_FIELDS = tuple(field.name for field in fields(BackendRow))
+_values_of = attrgetter(*_FIELDS)
+
+
 def _declared(
     declaration: Declaration, situation: Situation, current: Tables, ids: Ids, refs: Mapping[str, Ref]
 ) -> Mapping[int, BackendRow]:
-    return {
-        refs[backend.label].id: BackendRow(
-            generation=refs[backend.label].generation,
-            identity=ids.rows[refs[backend.label].id].identity,
-            address=backend.address,
-            lan=_lan(backend, refs[backend.label], situation, current),
-            state=situation.standings[backend.label].state,
-            mac=situation.macs.get(backend.address),
-            limit=backend.connection_limit,
-            resume=backend.resume_at,
+    """Rows that are as they were are the same objects: of thousands, most are."""
+    rows: dict[int, BackendRow] = {}
+    for backend in declaration.backends():
+        ref = refs[backend.label]
+        was = current.backends.get(ref.id)
+        values: tuple[Any, ...] = (
+            ref.generation,
+            ids.rows[ref.id].identity,
+            backend.address,
+            _lan(backend, ref, situation, was),
+            situation.standings[backend.label].state,
+            situation.macs.get(backend.address),
+            backend.connection_limit,
+            backend.resume_at,
         )
-        for backend in declaration.backends()
-    }
+        is_same = was is not None and _values_of(was) == values
+        rows[ref.id] = was if is_same and was else BackendRow(**dict(zip(_FIELDS, values, strict=True)))
+    return rows
 
 
-def _lan(backend: Backend, ref: Ref, situation: Situation, current: Tables) -> Lan:
+def _lan(backend: Backend, ref: Ref, situation: Situation, was: BackendRow | None) -> Lan:
     """Where a backend is; while its interface is not there, where it was."""
     nic = situation.nics.get(backend.interface)
     if nic is not None:
         return nic.lan
-    was = current.backends.get(ref.id)
     return was.lan if was is not None and was.generation == ref.generation else NOWHERE
 
 
@@ -133,6 +143,7 @@ def _lingering(declaration: Declaration, situation: Situation, current: Tables, 
         number: replace(
             row,
             state=_state_of_removed(row, situation),
+            mac=situation.macs.get(row.address, row.mac),
             lan=moved(row.lan, row.address, declaration=declaration, nics=situation.nics),
         )
         for number, row in rows.items()

@@ -57,6 +57,12 @@ def moved(lan: Lan, address: Address, *, declaration: Declaration, nics: Mapping
     return next((nics[name].lan for name, own in owns if own is not None and address in own.network), lan)
 
 
+def interface_of(address: Address, declaration: Declaration) -> str | None:
+    """The name of the declared interface whose subnet holds an address."""
+    owns = ((interface.name, interface.own(address)) for interface in declaration.interfaces)
+    return next((name for name, own in owns if own is not None and address in own.network), None)
+
+
 def vip_lans(declaration: Declaration, situation: Situation, *, current: Tables) -> Mapping[Address, Lan]:
     """Declared ones, and those that were removed while connections to them live."""
     nics = situation.nics

@@ -93,7 +93,8 @@ def _standby(stands: Standing, active: str | None) -> Standing:
     """One that is down, drained or the like is told as such: it would not take over."""
     if not stands.weight:
         return replace(stands, state=BackendState.HALTED)
-    return Standing(
+    return replace(
+        stands,
         condition=Condition.STANDBY,
         reason=f"takes over if {active} fails" if active else stands.reason,
         state=BackendState.HALTED,

@@ -38,6 +38,7 @@ class Health:
     ``since_s`` is when ``status`` began (monotonic seconds). ``streak`` counts the latest consecutive results that speak
     against ``status``. ``reason`` is one line for people; for a backend that is down, or failing, it is the most recent
     failure's. ``cause`` is set exactly while the backend is down.
+    ``is_remembered``: it was up before the director was booted, and was not probed since.
     """
 
     status: Status = Status.UNKNOWN
@@ -47,6 +48,7 @@ class Health:
     cause: DownCause | None = None
     is_busy: bool = False
     is_misconfigured: bool = False
+    is_remembered: bool = False
     last_result: ProbeResult | None = None
 
     @classmethod
@@ -62,6 +64,12 @@ class Health:
             since_s=now,
             cause=None if accepts_new else DownCause.APPLICATION,
         )
+
+    @classmethod
+    def remembered(cls, *, now: float) -> Health:
+        """The health to start from after a reboot, of a backend that was up before it: it may take new connections, but the
+        first probe decides, as of one without history."""
+        return cls(status=Status.UP, reason="was up before the reboot, not probed yet", since_s=now, is_remembered=True)
 
     @property
     def accepts_new(self) -> bool:
@@ -136,7 +144,7 @@ def observe(
     down and ``timing.rise`` successes in a row bring it up. Busy and misconfigured are successes: the server is alive.
     """
     step = _after_success if result.outcome.is_alive else _after_failure
-    after = replace(step(health, result, timing, now), last_result=result)
+    after = replace(step(health, result, timing, now), last_result=result, is_remembered=False)
     return after, (*_status_events(health, after), *_flag_events(health, after))
 
 
@@ -155,7 +163,7 @@ def _after_success(health: Health, result: ProbeResult, timing: CheckTiming, now
 
 def _after_failure(health: Health, result: ProbeResult, timing: CheckTiming, now: float) -> Health:
     failing = replace(health, reason=result.detail)
-    if health.status is Status.UP and health.streak + 1 < timing.fall:
+    if health.status is Status.UP and health.streak + 1 < timing.fall and not health.is_remembered:
         return replace(failing, streak=health.streak + 1)  # busy or not is as last said
     return replace(
         failing,
@@ -170,11 +178,15 @@ def _after_failure(health: Health, result: ProbeResult, timing: CheckTiming, now
 
 def _cause(health: Health, result: ProbeResult, timing: CheckTiming) -> DownCause:
     """Transport evidence resets clients, so one such result alone is not believed where ``fall`` asks for more; nor is it
-    enough for a backend that was adopted as down, which may have live connections. One without history has none."""
+    enough for a backend that was adopted as down, which may have live connections. One without history has none. Once
+    believed, silence does not take it back: of a host that is gone, the kernel says unreachable or nothing by turns."""
+    if result.outcome is Outcome.TIMEOUT and health.cause is not None:
+        return health.cause
     before = health.last_result
     is_repeated = before is not None and before.outcome.is_transport_evidence
-    is_confirmed = is_repeated or timing.fall == 1 or health.status is Status.UNKNOWN
-    return DownCause.TRANSPORT if result.outcome.is_transport_evidence and is_confirmed else DownCause.APPLICATION
+    is_believed = is_repeated or timing.fall == 1 or health.status is Status.UNKNOWN
+    is_believed |= health.cause is DownCause.TRANSPORT
+    return DownCause.TRANSPORT if result.outcome.is_transport_evidence and is_believed else DownCause.APPLICATION
 
 
 def _status_events(before: Health, after: Health) -> tuple[HealthEvent, ...]:

@@ -150,6 +150,5 @@ class Ids:
 
     def _with_rows(self, rows: Mapping[int, Row], *, no_longer_retired: Iterable[int]) -> Self:
         """With these rows in place of theirs."""
-        return replace(
-            self, rows=MappingProxyType({**self.rows, **rows}), retired=self.retired.difference(no_longer_retired)
-        )
+        all_rows = MappingProxyType({**self.rows, **rows}) if rows else self.rows
+        return replace(self, rows=all_rows, retired=self.retired.difference(no_longer_retired))

@@ -197,11 +197,14 @@ class Backend:
     """TCP connections at most; 0: no limit."""
     resume_at: int = 0
     """Once full, it takes new connections again when it has come down to so many; below the limit."""
+    label: str = field(init=False, repr=False, compare=False)
+    """``pool/name``: the stable name that hashing, ids and messages use."""
+    key: str = field(init=False, repr=False, compare=False)
+    """``pool/name@address``: what it is recognised by. Under another address it is another server."""
 
-    @property
-    def label(self) -> str:
-        """``pool/name``: the stable name that hashing, ids and messages use."""
-        return f"{self.pool}/{self.name}"
+    def __post_init__(self) -> None:  # once, for with thousands of backends the two are asked for all the time
+        object.__setattr__(self, "label", f"{self.pool}/{self.name}")
+        object.__setattr__(self, "key", f"{self.label}@{self.address}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

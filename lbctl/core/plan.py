@@ -198,8 +198,9 @@ def diff(current: Tables, desired: Tables) -> Plan:
 def _changes(before: Mapping[Key, Row], after: Mapping[Key, Row]) -> Iterator[tuple[Key, Row | None, Row | None]]:
     """Keys whose rows differ, those of ``after`` first, each in its mapping's order."""
     for key, row in after.items():
-        if before.get(key) != row:
-            yield key, before.get(key), row
+        was = before.get(key)
+        if was is not row and was != row:
+            yield key, was, row
     for key, row in before.items():
         if key not in after:
             yield key, row, None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lbctl.core import slots
 from lbctl.core.blocks import first_fit
 from lbctl.core.ids import identity
-from lbctl.core.model import Declaration, Pool, Storage, TrafficClass
+from lbctl.core.model import Backend, Declaration, Pool, Storage, TrafficClass
 from lbctl.core.situation import Limits
 from lbctl.core.standing import Standing
 from lbctl.core.tables import PoolRow, Tables
@@ -42,14 +42,22 @@ class Share:
         return slots.table_size(max(len(self.pool.backends), len(self.fallback.backends) if self.fallback else 0))
 
     def weights(self, standings: Mapping[str, Standing]) -> Mapping[str, int]:
-        """By label; 0 for those who take no new connections. A class's weights are as declared, whatever an agent says."""
+        """By label; 0 for those who take no new connections. A class's weights are as declared, whatever an agent says; an
+        operator's weight is that of a backend whom the class does not name. A slow start is one in each class, too."""
         if self.traffic_class is None:
             return own_weights(self.pool, standings)
         declared = self.pool.class_weights[self.traffic_class.name]
         return {
-            backend.label: declared.get(backend.name, backend.weight) if standings[backend.label].weight else 0
+            backend.label: class_weight(backend, declared, stands) * stands.ramp_percent if stands.weight else 0
             for backend in self.pool.backends
+            for stands in (standings[backend.label],)
         }
+
+
+def class_weight(backend: Backend, declared: Mapping[str, int], stands: Standing) -> int:
+    """A backend's weight in a class, given those that the class declares by name."""
+    own = backend.weight if stands.given_weight is None else stands.given_weight
+    return declared.get(backend.name, own)
 
 
 def own_weights(pool: Pool, standings: Mapping[str, Standing]) -> Mapping[str, int]:

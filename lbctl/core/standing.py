@@ -63,12 +63,15 @@ class Override(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """``weight`` is in hundredths of the declared unit, 0 unless ``state`` is up; ``reason`` is one line for people."""
+    """``weight`` is in hundredths of the declared unit, 0 unless ``state`` is up; ``reason`` is one line for people.
+    ``given_weight`` and ``ramp_percent`` are as in `Signals`."""
 
     condition: Condition
     reason: str
     state: BackendState
     weight: int
+    given_weight: int | None = None
+    ramp_percent: int = 100
 
     @property
     def takes_new(self) -> bool:
@@ -88,6 +91,10 @@ class Signals:
     is_silence_doubted: bool = False
     """Nobody else on its interface was heard either when it fell silent."""
     is_full: bool = False
+    given_weight: int | None = None
+    """An operator's, in place of the declared one."""
+    ramp_percent: int = 100
+    """How far its slow start has come."""
 
     @property
     def is_silent(self) -> bool:
@@ -105,8 +112,19 @@ def standing(backend: Backend, signals: Signals) -> Standing:
         condition=condition,
         reason=reason,
         state=BackendState.UP if takes_new else _state_without_new(backend, signals),
-        weight=weight(backend.weight, signals.capacity) if takes_new else 0,
+        weight=_weight(backend, signals) if takes_new else 0,
+        given_weight=signals.given_weight,
+        ramp_percent=signals.ramp_percent,
     )
+
+
+def _weight(backend: Backend, signals: Signals) -> int:
+    return weight(_base(backend, signals), signals.capacity, ramp_percent=signals.ramp_percent)
+
+
+def _base(backend: Backend, signals: Signals) -> int:
+    """What capacity and slow start are percentages of."""
+    return backend.weight if signals.given_weight is None else signals.given_weight
 
 
 def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
@@ -119,8 +137,8 @@ def _condition(backend: Backend, signals: Signals) -> tuple[Condition, str]:
         return Condition.DOWN, health.reason
     if health.status is Status.UNKNOWN:
         return Condition.UNKNOWN, health.reason
-    if weight(backend.weight, signals.capacity) == 0:
-        return Condition.DRAINING, _why_weightless(backend, signals.capacity)
+    if _weight(backend, signals) == 0:
+        return Condition.DRAINING, _why_weightless(backend, signals)
     if signals.is_full:
         limit = backend.connection_limit
         return Condition.FULL, f"all {limit} connections are taken; new ones again from {backend.resume_at} down"
@@ -145,9 +163,10 @@ def _and_also(reason: str, signals: Signals) -> str:
     return f"{reason}; also down: {signals.health.reason}" if signals.health.status is Status.DOWN else reason
 
 
-def _why_weightless(backend: Backend, capacity: Capacity) -> str:
-    if backend.weight == 0:
-        return "its weight is 0"
+def _why_weightless(backend: Backend, signals: Signals) -> str:
+    if _base(backend, signals) == 0:
+        return "its weight is 0" + ("" if signals.given_weight is None else " by an operator")
+    capacity = signals.capacity
     return f"its agent says {capacity.word}" if capacity.is_withheld else "its agent reports 0 %"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from lbctl.core.standing import Standing
 from lbctl.core.tables import NOBODY, Members, Slots, reference
 
 Weights = Mapping[str, int]
+_Key = tuple[int, tuple[tuple[str, int], ...]]
 
 
 def owned_slots(
@@ -67,24 +69,35 @@ def _owners_of(found: Slots) -> set[int]:
 class Memo:
     """The tables that were asked for last, so many slots in all: only those of a pool whose weights changed are computed anew.
 
-    It is slots that are counted, for a table has a thousand of them or a million."""
+    It is slots that are counted, for a table has a thousand of them or a million. Several threads may ask: what would be is
+    computed beside what is."""
 
     def __init__(self, *, capacity: int) -> None:
         self._capacity = capacity
         self._held = 0
-        self._tables: OrderedDict[tuple[int, tuple[tuple[str, int], ...]], NDArray[np.int16]] = OrderedDict()
+        self._tables: OrderedDict[_Key, NDArray[np.int16]] = OrderedDict()
+        self._one_at_a_time = Lock()
 
     def owners(self, weights: Weights, *, size: int) -> NDArray[np.int16]:
         """As `slots.assign`; not to be written to. Index -1 is nobody."""
         key = (size, tuple(weights.items()))
+        with self._one_at_a_time:
+            found = self._tables.get(key)
+            if found is not None:
+                self._tables.move_to_end(key)
+                return found
+        found = slots.assign(weights, size=size).astype(np.int16)
+        with self._one_at_a_time:
+            self._remember(key, found)
+        return found
+
+    def _remember(self, key: _Key, found: NDArray[np.int16]) -> None:
         if key not in self._tables:
-            self._tables[key] = slots.assign(weights, size=size).astype(np.int16)
-            self._held += size
-        self._tables.move_to_end(key)
+            self._tables[key] = found
+            self._held += len(found)
         while self._held > self._capacity and len(self._tables) > 1:
             _, oldest = self._tables.popitem(last=False)
             self._held -= len(oldest)
-        return self._tables[key]
 
 
 MEMORY_SLOTS = 1 << 22

@@ -1,4 +1,5 @@
-"""Where a restarted daemon begins: health and capacity as far as the kernel's tables tell them. Pure."""
+"""Where a restarted daemon begins: health and capacity as far as the kernel's tables tell them, or after a reboot what was
+remembered. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +7,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lbctl.core.capacity import Capacity
 from lbctl.core.desired import backend_key
 from lbctl.core.failover import has_one, receivers
 from lbctl.core.health import Health
 from lbctl.core.ids import identity
-from lbctl.core.model import Declaration
+from lbctl.core.model import Backend, Declaration
 from lbctl.core.standing import Override
 from lbctl.core.tables import BackendRow, BackendState, Tables
+from lbctl.daemon.state.store import Remembered
 
 
 def adopted_health(row: BackendRow | None, *, override: Override | None, now: float) -> Health:
@@ -22,6 +25,19 @@ def adopted_health(row: BackendRow | None, *, override: Override | None, now: fl
     if is_drained or (row is not None and row.state is BackendState.UP):
         return Health.adopted(True, now=now)
     return Health(since_s=now)
+
+
+def remembered_member(
+    backend: Backend, remembered: Mapping[str, Remembered], *, actives: Mapping[str, str], now: float
+) -> tuple[Health, Capacity]:
+    """Where a backend begins that no table has, as after a reboot. Of a pool with failover only the active one is believed to
+    be up: before their first probe the others must not take over because it is slower to be found."""
+    was = remembered.get(backend_key(backend))
+    if was is None:
+        return Health(since_s=now), Capacity()
+    is_spare = actives.get(backend.pool, backend.name) != backend.name
+    health = Health.remembered(now=now) if was.is_up and not is_spare else Health(since_s=now)
+    return health, Capacity.adopted(was.percent) if backend.agent else Capacity()
 
 
 def adopted_actives(declaration: Declaration, current: Tables) -> Mapping[str, str]:
@@ -49,9 +65,9 @@ def adopted_former_receivers(
     return frozenset(row.identity for n, row in rows if current.reference(n) in owners) - declared
 
 
-def adopted_percents(declaration: Declaration, current: Tables) -> Mapping[str, int]:
-    """What each backend's capacity must have been, given the slots that the kernel holds: its slots for each unit of weight,
-    in percent of the pool's best."""
+def adopted_percents(declaration: Declaration, current: Tables, *, weights: Mapping[str, int]) -> Mapping[str, int]:
+    """What each backend's capacity must have been, given the slots that the kernel holds: its slots for each unit of weight
+    (by label, on any common scale), in percent of the pool's best."""
     pools = {row.identity: number for number, row in current.pools.items()}
     refs = {row.identity: current.reference(number) for number, row in current.backends.items()}
     percents: dict[str, int] = {}
@@ -60,9 +76,10 @@ def adopted_percents(declaration: Declaration, current: Tables) -> Mapping[str, 
         if owners is None:
             continue
         per_weight = {
-            backend.label: float((owners == refs.get(identity(backend_key(backend)), -1)).sum()) / backend.weight
+            backend.label: float((owners == refs.get(identity(backend_key(backend)), -1)).sum())
+            / weights[backend.label]
             for backend in pool.backends
-            if backend.weight
+            if weights[backend.label]
         }
         best = max(per_weight.values(), default=0.0)
         percents |= {label: round(100 * value / best) for label, value in per_weight.items() if best and value}

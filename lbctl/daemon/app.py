@@ -19,19 +19,21 @@ from lbctl import __version__
 from lbctl.core.features import Features, features_of
 from lbctl.core.model import Declaration
 from lbctl.daemon.api import make_api
+from lbctl.daemon.changes.starting import Start
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.early import Begun
+from lbctl.daemon.garbage import look_at_the_young_only, tidy_up_forever
 from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
-from lbctl.daemon.store import kept_seed
+from lbctl.daemon.state.store import kept_seed
 from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane import loader
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import sized
 from lbctl.dataplane.loader import Loaded
-from lbctl.dataplane.moving import move_flows, needs_ipv6
+from lbctl.dataplane.moving import move_flows, needs_ipv6, price
 from lbctl.dataplane.objectfile import Build, start_build
 from lbctl.dataplane.vips import pinned_vips
 from lbctl.errors import LbctlError
@@ -73,20 +75,25 @@ async def _run(options: Options, begun: Begun) -> None:
 
 async def _serve(options: Options, begun: Begun, surroundings: Surroundings, control: socket.socket) -> None:
     """Start, then all loops until a signal, or until one of them fails."""
-    declaration = begun.declaration
+    declaration = begun.start.declaration
+    if begun.start.config_error:
+        _log.error("what was in force before is in force again, for the file is wrong: %s", begun.start.config_error)
     links = await surroundings.links(declaration)
     with _building(begun, _features(options.pins, declaration)) as build:
         await surroundings.manage_neighbours(declaration, links)
         claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))
         loaded = await _load(options, declaration, build)
-    daemon = _make_daemon(options, declaration, surroundings, loaded)
+    lost = price(loaded, options.pins)
+    daemon = _make_daemon(options, begun.start, surroundings, loaded, lost)
     server = _Server(_server_config(daemon))
     stop = asyncio.Event()
+    look_at_the_young_only()
     with _signals(daemon, stop):
         loops: list[asyncio.Task[Any]] = [asyncio.create_task(daemon.watch_network())]
         await daemon.bring_up(links, claims=await claims)
         _leave_old_tables(loaded, options.pins)
-        loops += [asyncio.create_task(loop) for loop in (*daemon.loops(), _pet_watchdog(), stop.wait())]
+        more = (*daemon.loops(), _pet_watchdog(), tidy_up_forever(), stop.wait())
+        loops += [asyncio.create_task(loop) for loop in more]
         serving = asyncio.create_task(server.serve(sockets=[control]))
         notify("READY=1", "STATUS=forwarding")
         _log.info("ready")
@@ -140,7 +147,7 @@ async def _load(options: Options, declaration: Declaration, build: Build) -> Loa
     loaded = loader.load(source, options.pins, specs)
     moved = move_flows(loaded, options.pins)
     if moved:
-        _log.info("%d flows taken along into tables of another size", moved)
+        _log.info("%d flows taken along into new tables", moved)
     return loaded
 
 
@@ -153,16 +160,19 @@ def _leave_old_tables(loaded: Loaded, pins: Path) -> None:
     loader.remove_left_overs(pins, loaded.specs)
 
 
-def _make_daemon(options: Options, declaration: Declaration, surroundings: Surroundings, loaded: Loaded) -> Daemon:
+def _make_daemon(
+    options: Options, start: Start, surroundings: Surroundings, loaded: Loaded, lost: tuple[str, ...]
+) -> Daemon:
     dataplane = KernelDataplane(loaded, options.pins)
     dataplane.sow(kept_seed(options.state))
     return Daemon(
         config=options.config,
-        declaration=declaration,
+        start=start,
         dataplane=dataplane,
         surroundings=surroundings,
         state=options.state,
         features=loaded.features,
+        lost=lost,
     )
 
 
@@ -214,7 +224,7 @@ class _Server(uvicorn.Server):
 
 def _server_config(daemon: Daemon) -> uvicorn.Config:
     return uvicorn.Config(
-        make_api(daemon.operator, daemon.audit),
+        make_api(daemon.operator, daemon.audit, daemon.applier, daemon.planner),
         http=PeerProtocol,
         ws="none",
         lifespan="off",

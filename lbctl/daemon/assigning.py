@@ -11,8 +11,8 @@ from lbctl.core.desired import backend_key
 from lbctl.core.ids import identity
 from lbctl.core.model import Address, Pool
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.daemon.store import Assigned as Saved
-from lbctl.daemon.store import AssignmentStore
+from lbctl.daemon.state.store import Assigned as Saved
+from lbctl.daemon.state.store import AssignmentStore
 from lbctl.dataplane.layout import ASSIGNMENTS
 from lbctl.dataplane.port import Assigned, Dataplane
 
@@ -66,6 +66,12 @@ class Assigner:
         strays = dict.fromkeys(key for key in found if key.pool_id not in ids)
         if strays:
             self._dataplane.assign(strays)
+
+    async def give_back(self, books: Mapping[str, Book]) -> None:
+        """These hold again, but for sources that have another backend by now."""
+        again = {name: {**book, **self.books.get(name, {})} for name, book in books.items()}
+        self.books = {**self.books, **again}
+        await self.settle()
 
     async def assign(self, pool: Pool, source: Address, backend: str | None) -> None:
         """An operator's word: this backend from now on, or whichever the next connection finds. On disk first."""

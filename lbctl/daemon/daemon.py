@@ -7,20 +7,22 @@ fit together again; the reconcile loop waits for that. Neighbours are taken in a
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lbctl.config.loader import load_regular
 from lbctl.core.features import Features
 from lbctl.core.model import Declaration
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.audit import AuditLog
-from lbctl.daemon.conflicts import LOOK_INTERVAL_S
+from lbctl.daemon.changes.applying import Applier
+from lbctl.daemon.changes.changing import Changer, Hands
+from lbctl.daemon.changes.planning import Planner
+from lbctl.daemon.changes.remembering import Memory
+from lbctl.daemon.changes.starting import Start
 from lbctl.daemon.defending import Defender
 from lbctl.daemon.eventlog import log_actives, log_events, log_steps
 from lbctl.daemon.facts import Facts
@@ -28,25 +30,24 @@ from lbctl.daemon.interfaces import Interfaces
 from lbctl.daemon.keeping import Keeper
 from lbctl.daemon.monitor import Monitor
 from lbctl.daemon.operating import Operator
+from lbctl.daemon.pacing import whenever
+from lbctl.daemon.ramping import Ramping
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.daemon.reporting import Reporter
+from lbctl.daemon.reports.status import Reporter
 from lbctl.daemon.resetting import Resetter
 from lbctl.daemon.specialising import Specialiser
-from lbctl.daemon.store import ActiveStore, AssignmentStore, OverrideStore
+from lbctl.daemon.state.overrides import OverrideStore
+from lbctl.daemon.state.store import ActiveStore, AssignmentStore, HealthStore
 from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.daemon.sweeping import Sweeper
 from lbctl.daemon.verifying import Verifier
-from lbctl.daemon.vips import fresh_vips
 from lbctl.daemon.watching import Watching
 from lbctl.dataplane.port import Dataplane
 from lbctl.errors import KernelError, LbctlError
 from lbctl.network.port import Link, NeighbourChanged
 
-_log = logging.getLogger(__name__)
-
-SWEEP_INTERVAL_S = 10.0
-RECHECK_INTERVAL_S = 10.0
-RETRY_S = FIRST_VERDICTS_S = 1.0
+SWEEP_INTERVAL_S = RECHECK_INTERVAL_S = 10.0
+FIRST_VERDICTS_S = 1.0
 
 
 class Daemon:
@@ -56,28 +57,22 @@ class Daemon:
         self,
         *,
         config: Path,
-        declaration: Declaration,
+        start: Start,
         dataplane: Dataplane,
         surroundings: Surroundings,
         state: Path,
         features: Features,
+        lost: tuple[str, ...] = (),
     ) -> None:
-        """``features`` are those of the program that is loaded."""
-        self._config = config
-        self._facts = Facts(started=time.monotonic(), config=config, director=declaration.director)
-        self._changing, self._reloading = asyncio.Lock(), asyncio.Lock()
+        """``features`` are those of the program that is loaded; ``lost`` says what an upgrade could not take along."""
+        self._facts = Facts(started=time.monotonic(), config=config, director=start.declaration.director, lost=lost)
+        self._changing = asyncio.Lock()
         self._has_news = asyncio.Event()
         self._has_link_news = asyncio.Event()
         self._has_verdicts = asyncio.Event()
         overrides = OverrideStore(state)
         self.audit = AuditLog(state)
-        self._reconciler = reconciler = Reconciler(
-            declaration,
-            dataplane,
-            overrides=overrides.load(),
-            actives=ActiveStore(state).load().active,
-            now=time.monotonic(),
-        )
+        self._reconciler = reconciler = _reconciler(start.declaration, dataplane, overrides, state)
         self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered, on_fault=self._facts.not_probed)
         exchanging = asyncio.Lock()
         self._interfaces = Interfaces(
@@ -98,6 +93,10 @@ class Daemon:
         self._sweeper = Sweeper(reconciler, dataplane, self._resetter, Verifier(dataplane, surroundings.network))
         self._specialiser = Specialiser(dataplane, features, exchanging=exchanging)
         self.watching = Watching(reconciler, dataplane)
+        memory = Memory(config, state, start=start, facts=self._facts, audit=self.audit)
+        self.planner = self._planner(dataplane, surroundings, assigner)
+        reader, changer = self.planner.reader, self._changer(surroundings, assigner)
+        self.applier = Applier(changer, memory, facts=self._facts, audit=self.audit, reader=reader)
         self.operator = Operator(
             reconciler=reconciler,
             reporter=self._reporter,
@@ -107,7 +106,33 @@ class Daemon:
             changing=self._changing,
             apply=self._reconcile_now,
         )
+        self._ramping = Ramping(reconciler, overrides, news=self._has_news.set, now=time.monotonic())
         self._surroundings = surroundings
+
+    def _planner(self, dataplane: Dataplane, surroundings: Surroundings, assigner: Assigner) -> Planner:
+        return Planner(
+            self._reconciler,
+            dataplane,
+            surroundings,
+            changing=self._changing,
+            in_force=lambda: self._facts.in_force.text,
+            features=lambda: self._specialiser.features,
+            books=lambda: assigner.books,
+        )
+
+    def _changer(self, surroundings: Surroundings, assigner: Assigner) -> Changer:
+        hands = Hands(
+            keep=lambda: self._keeper.keep(self._facts),
+            first_verdicts=self._first_verdicts,
+            write=lambda: self._write(is_change=True),
+            follow_up=lambda: self._now(self._follow_up),
+            try_on=self._reconcile_now,
+            settle_later=self._has_link_news.set,
+            assigner=assigner,
+        )
+        return Changer(
+            self._reconciler, surroundings, self._interfaces, self._specialiser, changing=self._changing, hands=hands
+        )
 
     async def bring_up(self, links: Mapping[str, Link], *, claims: Claims) -> None:
         """From adopted tables to a director that forwards and is announced."""
@@ -124,6 +149,7 @@ class Daemon:
             await self._interfaces.attach(declaration, links)
             self._interfaces.attacher.keep_only(links)
             await self._interfaces.announce()
+        await self.applier.begin()
 
     async def _first_verdicts(self) -> None:
         """Give the first probes a moment, so that the first client finds its server. Who is dead takes longer to tell."""
@@ -136,41 +162,39 @@ class Daemon:
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What runs once it is up, besides `watch_network`."""
         return (
-            self._whenever(self._has_news, self._reconcile),
-            self._whenever(self._has_link_news, self._links_changed),
+            whenever(self._has_news, self._reconcile, changing=self._changing, failed=self._facts.failed),
+            whenever(self._has_link_news, self._links_changed, changing=self._changing, failed=self._facts.failed),
             self._sweep_forever(),
             self._keeper.keep_forever(self._changing, self._facts),
+            self._ramping.ramp_forever(self._changing, self._facts),
             self._recheck_refused_forever(),
-            self._look_for_claims_forever(),
+            self._defender.look_forever(self._facts),
+            self.applier.roll_back_unconfirmed_forever(),
         )
 
-    async def _whenever(self, there_is_news: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
-        """Act as soon as there is news; after a failure, again until it succeeds."""
-        while True:
-            await there_is_news.wait()
-            there_is_news.clear()
-            try:
-                async with self._changing:
-                    await act()
-            except LbctlError as error:
-                self._facts.failed(error)
-                await asyncio.sleep(RETRY_S)
-                there_is_news.set()
-
     async def _reconcile(self) -> None:
+        self._write()
+        await self._follow_up()
+
+    def _write(self, *, is_change: bool = False) -> None:
         before = self._reconciler.actives
-        plan = self._reconciler.reconcile(now=time.monotonic())
+        plan = self._reconciler.reconcile(now=time.monotonic(), is_change=is_change)
         self._resetter.carried_out(plan.steps)
         log_steps(plan.steps, self._reconciler)
         log_actives(before, self._reconciler.actives)
+
+    async def _follow_up(self) -> None:
         await self._interfaces.announce()
         self._facts.last_error = None
         await self._keeper.keep(self._facts)
 
     async def _reconcile_now(self) -> bool:
         """Whether it succeeded; if not, the loop goes on trying."""
+        return await self._now(self._reconcile)
+
+    async def _now(self, act: Callable[[], Awaitable[None]]) -> bool:
         try:
-            await self._reconcile()
+            await act()
         except LbctlError as error:
             self._facts.failed(error)
             self._has_news.set()
@@ -189,7 +213,7 @@ class Daemon:
     async def _links_changed(self) -> None:
         """An interface of ours came, went, or changed: make everything anew that hangs on it."""
         declaration, links = self._reconciler.declaration, await self._interfaces.present()
-        await self._interfaces.settle(links)
+        await self._interfaces.settle(links, anew=True)
         await self._interfaces.recheck(self._reconciler.unchecked_vips)
         await self._reconcile()
         await self._interfaces.attach(declaration, links)
@@ -221,15 +245,6 @@ class Daemon:
                 self._facts.failed(error)
             self._has_news.set()
 
-    async def _look_for_claims_forever(self) -> None:
-        """Others may say that a VIP is theirs at any time."""
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
-            try:
-                self._defender.look()
-            except KernelError as error:
-                self._facts.failed(error)
-
     def _probed(self, label: str, result: ProbeResult) -> None:
         self._facts.probed(label)
         events = self._reconciler.observed.probed(label, result, now=time.monotonic())
@@ -247,50 +262,22 @@ class Daemon:
             self._has_news.set()
 
     async def reload(self) -> str:
-        """Read the file again. On any fault nothing changes, and the old configuration goes on."""
-        async with self._reloading:
-            try:
-                declaration = await asyncio.to_thread(load_regular, self._config)
-                links = await self._surroundings.links(declaration)
-                # Before anything is held: meanwhile backends fail, and others take over.
-                await self._specialiser.extend(declaration, current=self._reconciler.current)
-                async with self._changing:
-                    await self._change_over(declaration, links)
-            except LbctlError as error:
-                self._facts.config_error = str(error)
-                _log.error("the configuration was not reloaded, the one before goes on: %s", error)
-                raise
-            _log.info("reloaded %s", self._config)
-            with suppress(LbctlError):  # what is too much does no harm
-                await self._specialiser.reduce(declaration, current=self._reconciler.current)
-            return f"reloaded {self._config}"
-
-    async def _change_over(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
-        await self._keeper.keep(self._facts)
-        await self._redeclare(declaration, links)
-        self._facts.config_error = None
-        await self._reconcile_now()
-        self._interfaces.attacher.keep_only(links)
-
-    async def _redeclare(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
-        """All that can fail, before the first write to the tables; if it does fail, all is as it was."""
-        fresh = fresh_vips(declaration, links, current=self._reconciler.current.vips)
-        claims = await self._surroundings.find_duplicates(fresh, declaration, links)
-        before, links_before = self._reconciler.facts(), self._interfaces.links
-        self._reconciler.declare(declaration, now=time.monotonic())
-        self._interfaces.learn(fresh, claims)
-        try:
-            self._reconciler.plan(now=time.monotonic())
-            await self._interfaces.attacher.attach(declaration, links)
-            await self._interfaces.settle(links)
-            await self._first_verdicts()
-        except LbctlError:  # it does not fit the tables, or an interface cannot run in the mode declared
-            self._reconciler.restore(before)
-            with suppress(LbctlError):
-                await self._interfaces.settle(links_before)
-            raise
+        """Put the file in force as it is now. On any fault nothing changes, and the old configuration goes on."""
+        return await self.applier.reload()
 
     async def close(self) -> None:
         """The kernel goes on forwarding."""
         await self._monitor.close()
         await self._resetter.close()
+
+
+def _reconciler(declaration: Declaration, dataplane: Dataplane, overrides: OverrideStore, state: Path) -> Reconciler:
+    """One that begins with what the disk remembers."""
+    return Reconciler(
+        declaration,
+        dataplane,
+        overrides=overrides.load(),
+        actives=ActiveStore(state).load().active,
+        now=time.monotonic(),
+        remembered=HealthStore(state).recall(),
+    )

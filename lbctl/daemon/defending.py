@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
 
 from lbctl.core.model import Address
-from lbctl.daemon.conflicts import Conflict, Conflicts
+from lbctl.daemon.conflicts import LOOK_INTERVAL_S, Conflict, Conflicts
+from lbctl.daemon.facts import Facts
 from lbctl.daemon.models import ClaimStatus
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.dataplane.port import Dataplane
+from lbctl.errors import KernelError
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +38,15 @@ class Defender:
         due = self._conflicts.to_defend(now=now)
         if due:
             self._defend(due)
+
+    async def look_forever(self, facts: Facts) -> None:
+        """Others may say that a VIP is theirs at any time."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            try:
+                self.look()
+            except KernelError as error:
+                facts.failed(error)
 
     def _log_once(self, conflict: Conflict) -> None:
         if (conflict.vip, conflict.mac) not in self._logged:

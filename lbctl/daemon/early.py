@@ -7,26 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lbctl.config.loader import load_regular
 from lbctl.core.features import features_of
-from lbctl.core.model import Declaration
+from lbctl.daemon.changes.starting import Start, choose_start
 from lbctl.dataplane.objectfile import Build, start_build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """What the file says, and the build of a program for it."""
+    """What to start from, and the build of a program for it."""
 
-    declaration: Declaration
+    start: Start
     build: Build
 
 
 @contextlib.contextmanager
-def begun(config: Path) -> Iterator[Begun]:
+def begun(config: Path, state: Path) -> Iterator[Begun]:
     """Read the file and start the build, which ends with the context. Raises `LbctlError`."""
-    declaration = load_regular(config)
-    build = start_build(features=features_of(declaration))
+    start = choose_start(config, state)
+    build = start_build(features=features_of(start.declaration))
     try:
-        yield Begun(declaration=declaration, build=build)
+        yield Begun(start=start, build=build)
     finally:
         build.cancel()

@@ -19,7 +19,8 @@ def only_instance(pins: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(os.fstat(descriptor).st_ino)
+            locks = Path("/proc/locks").read_text(errors="replace")
+            holder = holder_of(os.fstat(descriptor).st_ino, locks)
             raise SystemRequirementError(
                 f"another lbctl daemon{holder} writes to the pins in {pins}",
                 hint="stop it first, or give this one other --pins and another --socket",
@@ -29,9 +30,10 @@ def only_instance(pins: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _holder(inode: int) -> str:
-    """`` (process N)`` from ``/proc/locks``, whose lines read ``1: FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF``."""
-    for line in Path("/proc/locks").read_text().splitlines():
+def holder_of(inode: int, locks: str) -> str:
+    """`` (process N)`` from ``/proc/locks``, whose lines read ``1: FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF``; "" if it
+    does not say."""
+    for line in locks.splitlines():
         fields = line.split()
         if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
             return f" (process {fields[4]})"

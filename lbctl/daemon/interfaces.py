@@ -44,15 +44,17 @@ class Interfaces:
         self.attacher = Attacher(dataplane, surroundings.network, exchanging=exchanging)
         self.links: Mapping[str, Link] = {}
 
-    async def settle(self, links: Mapping[str, Link]) -> None:
-        """Make the surroundings fit the declaration and the interfaces that there are."""
-        declaration = self._reconciler.declaration
+    async def settle(self, links: Mapping[str, Link], *, anew: bool = False) -> None:
+        """Make the surroundings fit the declaration and the interfaces that there are. ``anew``: also what fitted before, for
+        something happened to the interfaces."""
+        declaration, is_first = self._reconciler.declaration, not self.links
         self.links = links
         self._facts.warn(faults_of(declaration, links))
         self._reconciler.neighbourhood.met(links)
-        await self._surroundings.manage_neighbours(declaration, links)
-        await self._surroundings.set_probe_paths(declaration, links)
-        for link in links.values():
+        lingering = self._reconciler.lingering()
+        are_new = await self._surroundings.manage_neighbours(declaration, links, lingering=lingering, anew=anew)
+        await self._surroundings.set_probe_paths(declaration, links, anew=anew)
+        for link in links.values() if are_new or is_first else ():
             for neighbour in await self._surroundings.network.neighbours(link.ifindex):
                 self._reconciler.neighbour_seen(neighbour)
         self._monitor.watch(declaration, self._surroundings.routes(declaration))

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from zlib import crc32
 
 from lbctl.core.addresses import endpoint
 from lbctl.core.model import Address, Backend, Declaration
@@ -25,6 +26,10 @@ _log = logging.getLogger(__name__)
 
 KNOCK_TIMEOUT_S = 1.0
 """How long a failed check's explanation may take: the port either opens on a LAN or it does not."""
+
+AT_ONCE = 500
+"""The most probes under way: with thousands of backends the time-outs would else count how long the others took. A probe of a
+dead one takes its time-out, so that a hundred dead ones delay nobody."""
 
 _NEEDING_EXPLANATION = (Outcome.TIMEOUT, Outcome.REFUSED, Outcome.UNREACHABLE)
 
@@ -43,6 +48,9 @@ class Route:
     source: Address | None
 
 
+_Watched = tuple[Backend, Route]
+
+
 class Monitor:
     """The running tasks. ``watch`` may be called again with another declaration: what did not change runs on."""
 
@@ -50,16 +58,18 @@ class Monitor:
         self._on_probe = on_probe
         self._on_agent = on_agent
         self._on_fault = on_fault
-        self._tasks: dict[tuple[str, Backend, Route], list[asyncio.Task[None]]] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._tasks: dict[str, tuple[_Watched, list[asyncio.Task[None]]]] = {}
 
     def watch(self, declaration: Declaration, routes: Mapping[str, Route]) -> None:
         """Probe these backends, and no others, from now on. ``routes`` by label."""
-        wanted = {(backend.label, backend, routes[backend.label]) for backend in declaration.backends()}
-        for key in [key for key in self._tasks if key not in wanted]:
-            for task in self._tasks.pop(key):
+        wanted = {backend.label: (backend, routes[backend.label]) for backend in declaration.backends()}
+        for label in [label for label, (watched, _) in self._tasks.items() if wanted.get(label) != watched]:
+            for task in self._tasks.pop(label)[1]:
                 task.cancel()
-        for key in wanted - self._tasks.keys():
-            self._tasks[key] = self._start(key[1], key[2])
+        for label, watched in wanted.items():
+            if label not in self._tasks:
+                self._tasks[label] = watched, self._start(*watched)
 
     def _start(self, backend: Backend, route: Route) -> list[asyncio.Task[None]]:
         before: Outcome | None = None
@@ -74,7 +84,8 @@ class Monitor:
             before = result.outcome
             self._on_probe(backend.label, result)
 
-        tasks = [asyncio.create_task(_repeat(probe, backend.check.timing.interval_s), name=f"probe {backend.label}")]
+        repeated = _repeat(probe, backend.check.timing.interval_s, phase=_phase(backend.label), turns=self._turns)
+        tasks = [asyncio.create_task(repeated, name=f"probe {backend.label}")]
         if backend.agent is not None:
             agent = backend.agent
             target = Target(address=backend.address, port=agent.port, timeout_s=agent.timeout_s, source=route.source)
@@ -82,31 +93,41 @@ class Monitor:
             async def ask() -> None:
                 self._on_agent(backend.label, await ask_agent(target))
 
-            tasks.append(asyncio.create_task(_repeat(ask, agent.interval_s), name=f"agent {backend.label}"))
+            asked = _repeat(ask, agent.interval_s, phase=_phase(backend.label), turns=self._turns)
+            tasks.append(asyncio.create_task(asked, name=f"agent {backend.label}"))
         return tasks
 
     async def close(self) -> None:
         """Stop all probes; those under way are ended in order."""
-        tasks = [task for running in self._tasks.values() for task in running]
+        tasks = [task for _, running in self._tasks.values() for task in running]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _repeat(action: Callable[[], Awaitable[None]], interval_s: float) -> None:
-    """Start the action at a fixed rate, the next at once if one took longer than the interval."""
+async def _repeat(
+    action: Callable[[], Awaitable[None]], interval_s: float, *, phase: float, turns: asyncio.Semaphore
+) -> None:
+    """Start the action at once, then at a fixed rate, the next at once if one took longer than the interval. The second comes
+    after a part of the interval already, by which thousands that began together are spread over it."""
     loop = asyncio.get_running_loop()
-    due = loop.time()
+    due, pause_s = loop.time(), interval_s * phase
     while True:
         try:
-            await action()
+            async with turns:
+                await action()
         except LbctlError as error:  # an agent that cannot be asked counts as silent before long
             _log.debug("%s", error)
         except Exception:  # a defect of ours must not silently end the watch over a backend
             _log.exception("a probe failed in a way that it should not")
-        due = max(due + interval_s, loop.time())
+        due, pause_s = max(due + pause_s, loop.time()), interval_s
         await asyncio.sleep(due - loop.time())
+
+
+def _phase(label: str) -> float:
+    """From 0 to 1, the same for a backend always."""
+    return crc32(label.encode()) / (1 << 32)
 
 
 async def probe_backend(backend: Backend, route: Route, *, before: Outcome | None) -> ProbeResult:

@@ -11,6 +11,11 @@ from lbctl.core.tables import Lan, Tables
 from lbctl.daemon.doubts import is_heard
 from lbctl.network.port import Link, Neighbour, is_other_station
 
+_ASKED_ANEW = frozenset({"deleted", "none", "incomplete"})
+"""States that tell nothing of a neighbour that was usable: the kernel has forgotten it, as it does all of an interface's when
+that goes down or gets another MAC, and asks again. If no answer comes, it says so (failed) within seconds. On another
+interface nobody has answered yet."""
+
 
 class Neighbourhood:
     """``macs`` has the last confirmed MAC of each address, ``nics`` the interfaces as they are now, by name."""
@@ -37,14 +42,13 @@ class Neighbourhood:
                 neighbour, mac=None, usable=False, state="claimed with a MAC that is no other station's"
             )
         before = self.neighbours.get(neighbour.address)
+        is_same_entry = before is not None and before.ifindex == neighbour.ifindex
+        if before is not None and is_same_entry and before.usable and neighbour.state in _ASKED_ANEW:
+            neighbour = replace(neighbour, mac=before.mac, usable=True)
         self.neighbours[neighbour.address] = neighbour
         if neighbour.usable and neighbour.mac:
             self.macs[neighbour.address] = neighbour.mac
         return before is None or _essence(before) != _essence(neighbour)
-
-    def heard_on(self, interfaces: Mapping[Address, str]) -> frozenset[str]:
-        """The interfaces on which at least one backend answers now."""
-        return frozenset(interfaces[a] for a, found in self.neighbours.items() if a in interfaces and is_heard(found))
 
 
 def lan_of(link: Link) -> Lan:

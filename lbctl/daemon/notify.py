@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 
 _log = logging.getLogger(__name__)
+
+_MICROSECONDS = re.compile(r"[0-9]{1,20}")
 
 
 def notify(*words: str) -> None:
@@ -26,4 +29,4 @@ def notify(*words: str) -> None:
 def watchdog_interval_s() -> float | None:
     """Half the time within which the service manager wants to hear ``WATCHDOG=1``, or ``None`` if it does not."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
-    return int(microseconds) / 2e6 if microseconds.isdigit() else None
+    return int(microseconds) / 2e6 if _MICROSECONDS.fullmatch(microseconds) else None

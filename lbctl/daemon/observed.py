@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
 
 from lbctl.core import capacity as capacities
 from lbctl.core import health as healths
@@ -14,8 +16,12 @@ from lbctl.core.ids import identity
 from lbctl.core.model import CheckTiming, Declaration
 from lbctl.core.tables import Tables
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
-from lbctl.daemon.adoption import adopted_health, adopted_percents
-from lbctl.daemon.store import Overrides
+from lbctl.daemon.adoption import adopted_health, adopted_percents, remembered_member
+from lbctl.daemon.state.overrides import Overrides
+from lbctl.daemon.state.store import Remembered
+
+_FULL = Capacity()
+"""Of a backend without an agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +33,31 @@ class Member:
 
 
 class Observed:
-    """Begins each backend where the kernel's tables left it."""
+    """Begins each backend where the kernel's tables left it; if there are none, as after a reboot, with what is remembered."""
 
-    def __init__(self, declaration: Declaration, current: Tables, *, overrides: Overrides, now: float) -> None:
+    def __init__(
+        self,
+        declaration: Declaration,
+        current: Tables,
+        *,
+        overrides: Overrides,
+        now: float,
+        remembered: Mapping[str, Remembered] = MappingProxyType({}),
+        actives: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._declaration = declaration
-        self._timings = _timings(declaration)
+        self._timings, self._keys = _timings(declaration), _keys(declaration)
         self.members: dict[str, Member] = {}
-        shares = adopted_percents(declaration, current)
+        shares = adopted_percents(declaration, current, weights=_weights(declaration, overrides, now=now))
         rows = {row.identity: row for row in current.backends.values()}
         for backend in declaration.backends():
             row = rows.get(identity(backend_key(backend)))
+            if not rows:
+                self.members[backend.label] = Member(*remembered_member(backend, remembered, actives=actives, now=now))
+                continue
             self.members[backend.label] = Member(
                 adopted_health(row, override=overrides.of(backend.label), now=now),
-                Capacity.adopted(shares.get(backend.label, 0)) if backend.agent and row else Capacity(),
+                Capacity.adopted(shares.get(backend.label, 0)) if backend.agent and row else _FULL,
             )
 
     def declare(self, declaration: Declaration, *, now: float) -> None:
@@ -49,14 +67,15 @@ class Observed:
         for backend in declaration.backends():
             stays = backend.label in before and before[backend.label].address == backend.address
             has_agent = stays and backend.agent is not None
-            member = self.members[backend.label] if stays else Member(Health(since_s=now), Capacity())
-            known[backend.label] = member if has_agent else replace(member, capacity=Capacity())
+            member = self.members[backend.label] if stays else Member(Health(since_s=now), _FULL)
+            is_kept = has_agent or member.capacity == _FULL
+            known[backend.label] = member if is_kept else replace(member, capacity=_FULL)
         self.restore(declaration, known)
 
     def restore(self, declaration: Declaration, members: dict[str, Member]) -> None:
         """Go back to what was known."""
         self._declaration, self.members = declaration, members
-        self._timings = _timings(declaration)
+        self._timings, self._keys = _timings(declaration), _keys(declaration)
 
     def probed(self, label: str, result: ProbeResult, *, now: float) -> tuple[healths.HealthEvent, ...]:
         """A probe ended. One of a backend that was removed meanwhile counts for nothing."""
@@ -77,6 +96,17 @@ class Observed:
         capacity, events = capacities.observe(member.capacity, answer, now=now)
         self.members[label] = replace(member, capacity=capacity)
         return events
+
+    def to_remember(self, before: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
+        """What to begin with after a reboot, by `backend_key`; of those not probed yet what was remembered ``before``."""
+        found: dict[str, Remembered] = {}
+        for label, member in self.members.items():
+            key = self._keys[label]
+            if member.health.status is not healths.Status.UNKNOWN:
+                found[key] = _remembered(member.health.accepts_new, member.capacity.percent)
+            elif key in before:
+                found[key] = before[key]
+        return found
 
     @property
     def is_first_look_over(self) -> bool:
@@ -99,5 +129,25 @@ class Observed:
         )
 
 
+def _weights(declaration: Declaration, overrides: Overrides, *, now: float) -> Mapping[str, int]:
+    """What an agent's percentages are of, in hundredths of the declared unit."""
+    ramps = overrides.ramps(now)
+    return {
+        backend.label: (backend.weight if given is None else given) * ramps.get(backend.label, 100)
+        for backend in declaration.backends()
+        for given in (overrides.weight_of(backend.label),)
+    }
+
+
 def _timings(declaration: Declaration) -> Mapping[str, CheckTiming]:
     return {backend.label: backend.check.timing for backend in declaration.backends()}
+
+
+def _keys(declaration: Declaration) -> Mapping[str, str]:
+    return {backend.label: backend_key(backend) for backend in declaration.backends()}
+
+
+@cache
+def _remembered(is_up: bool, percent: int) -> Remembered:
+    """One for all that are alike: there may be thousands, every few seconds."""
+    return Remembered(is_up=is_up, percent=percent)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from lbctl.core.addresses import by_number
 from lbctl.core.model import Address, Pool, Storage
-from lbctl.core.standing import Override
+from lbctl.core.targets import Target
 from lbctl.daemon import words
 from lbctl.daemon.assigning import Assigner
-from lbctl.daemon.models import Assignment, Assignments, EventStatus, Flows, Status
+from lbctl.daemon.models import Assignment, Assignments, EventStatus, Flows, Status, TargetStatus
+from lbctl.daemon.overriding import Overriding
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.daemon.reporting import Reporter
-from lbctl.daemon.store import OverrideStore, with_override
+from lbctl.daemon.reports.status import Reporter
+from lbctl.daemon.state.overrides import OverrideStore
 from lbctl.daemon.watching import Watching
 
 
@@ -30,6 +31,17 @@ class Operator:
     changing: asyncio.Lock
     apply: Callable[[], Awaitable[bool]]
 
+    @property
+    def overriding(self) -> Overriding:
+        """The part of it that is about drains, halts and weights."""
+        return Overriding(
+            reconciler=self.reconciler,
+            assigner=self.assigner,
+            store=self.overrides,
+            changing=self.changing,
+            apply=self.apply,
+        )
+
     def status(self) -> Status:
         """Everything, as of now."""
         return self.reporter.status()
@@ -42,53 +54,25 @@ class Operator:
         """Batches of events from now on, perhaps empty ones."""
         return self.watching.events(flows=flows, drops=drops)
 
-    async def drain(self, label: str) -> str:
+    def target(self, target: Target) -> TargetStatus:
+        """The backends that are meant, in brief."""
+        return self.reporter.target(target)
+
+    async def drain(self, target: Target, *, spare_last: bool = False) -> str:
         """No new connections; live ones go on."""
-        active = self._active(label)
-        done = await self._override(label, Override.DRAINED)
-        return done or words.drained(
-            label,
-            takers=self._takers(label),
-            before=active,
-            active=self._active(label),
-            sources=self._sources(label),
-        )
+        return await self.overriding.drain(target, spare_last=spare_last)
 
-    async def halt(self, label: str) -> str:
+    async def halt(self, target: Target) -> str:
         """No new connections, and an end to those there are."""
-        done = await self._override(label, Override.HALTED)
-        return done or words.halted(label, takers=self._takers(label), sources=self._sources(label))
+        return await self.overriding.halt(target)
 
-    async def enable(self, label: str) -> str:
+    async def enable(self, target: Target, *, slow_start_s: float | None = None) -> str:
         """End a drain or a halt."""
-        return await self._override(label, None) or words.enabled(label, active=self._active(label))
+        return await self.overriding.enable(target, slow_start_s=slow_start_s)
 
-    async def _override(self, label: str, wanted: Override | None) -> str:
-        """On disk first, then in the kernel, then said. What there is to say if that is not all done, else nothing."""
-        self.reconciler.require_backend(label)
-        word = wanted.value if wanted else "enabled"
-        async with self.changing:
-            before = self.reconciler.overrides
-            if before.of(label) is wanted:
-                return f"{label} was {word} already"
-            after = with_override(before, label, to=wanted)
-            await asyncio.to_thread(self.overrides.save, after)
-            self.reconciler.overrides = after
-            if not await self.apply():
-                return f"{label} will be {word}: it is saved, but the kernel refused for now; lbctl goes on trying"
-        return ""
-
-    def _takers(self, label: str) -> frozenset[str]:
-        return self.reconciler.takers(label.partition("/")[0])
-
-    def _active(self, label: str) -> str | None:
-        """The backend that is active in this one's pool, if only one is."""
-        return self.reconciler.actives.get(label.partition("/")[0])
-
-    def _sources(self, label: str) -> int:
-        """How many sources are assigned to a backend."""
-        pool, _, name = label.partition("/")
-        return list(self.assigner.books.get(pool, {}).values()).count(name)
+    async def weigh(self, target: Target, weight: int | None) -> str:
+        """Another weight than the declared one, or that one again."""
+        return await self.overriding.weigh(target, weight)
 
     async def activate(self, label: str) -> str:
         """Make a backend the active one of its pool."""

@@ -6,30 +6,34 @@ it out. Synchronous and without a clock of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
 from lbctl.core import failover
-from lbctl.core.desired import backend_key, desired_tables
+from lbctl.core.desired import backend_key
+from lbctl.core.drift import drift
 from lbctl.core.ids import identity
-from lbctl.core.model import Address, Backend, Declaration
+from lbctl.core.model import Address, Declaration
 from lbctl.core.plan import Plan, diff
 from lbctl.core.retention import Name, Retention
 from lbctl.core.shares import shares_of
 from lbctl.core.situation import Limits, Situation
-from lbctl.core.standing import Signals, Standing, standing
+from lbctl.core.standing import Standing
 from lbctl.core.tables import Tables, id_of, reference
 from lbctl.core.takers import takers
 from lbctl.daemon import words
 from lbctl.daemon.adoption import adopted_actives, adopted_former_receivers
+from lbctl.daemon.changes.declared import DeclaredFacts
 from lbctl.daemon.conditions import Conditions
-from lbctl.daemon.doubts import Doubts
 from lbctl.daemon.index import Index
 from lbctl.daemon.neighbourhood import Neighbourhood
-from lbctl.daemon.observed import Member, Observed
-from lbctl.daemon.store import Overrides
+from lbctl.daemon.observed import Observed
+from lbctl.daemon.state.overrides import Overrides
+from lbctl.daemon.state.store import Remembered
+from lbctl.daemon.tabling import Tabling
 from lbctl.daemon.vips import announced_vips
+from lbctl.daemon.weighing import Heard, Weighing
 from lbctl.dataplane.layout import BACKENDS, INTERFACES, MEMBERS, POOLS, SERVICES, SLOTS, SOURCES
 from lbctl.dataplane.port import Connected, Dataplane, IdleLimits, Sweep
 from lbctl.errors import KernelError
@@ -46,18 +50,6 @@ LIMITS = Limits(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredFacts:
-    """What a reload changes, to be able to go back."""
-
-    declaration: Declaration
-    members: dict[str, Member]
-    actives: Mapping[str, str]
-    former_receivers: frozenset[int]
-    refused_vips: Mapping[Address, bytes]
-    unchecked_vips: frozenset[Address]
-
-
 class Reconciler:
     """Facts in, plans out. ``current`` is what the kernel holds, as far as this, its only writer, knows."""
 
@@ -69,17 +61,21 @@ class Reconciler:
         overrides: Overrides,
         actives: Mapping[str, str],
         now: float,
+        remembered: Mapping[str, Remembered] = MappingProxyType({}),
     ) -> None:
         self.declaration, self.index = declaration, Index(declaration)
-        self.overrides = overrides
+        self.overrides, self.ramps = overrides, overrides.ramps(now)
         self.current = dataplane.read()
+        self._found: Tables | None = None
         self.sweep: Sweep | None = None
         self.swept_at: float | None = None
         self.labels: dict[int, str] = {}
         self.generation = dataplane.generation()
         self.refused_vips: Mapping[Address, bytes] = {}
         self.unchecked_vips: frozenset[Address] = frozenset()
-        self.observed = Observed(declaration, self.current, overrides=overrides, now=now)
+        self.observed = Observed(
+            declaration, self.current, overrides=overrides, now=now, remembered=remembered, actives=actives
+        )
         self.neighbourhood = Neighbourhood(self.current)
         self.conditions = Conditions()
         self.actives: Mapping[str, str] = {**actives, **adopted_actives(declaration, self.current)}
@@ -87,7 +83,7 @@ class Reconciler:
         self._unheard: frozenset[str] = frozenset()
         self._dataplane = dataplane
         self._retention = Retention()
-        self._doubts = Doubts()
+        self._weighing, self._tabling = Weighing(), Tabling(LIMITS)
         self._idle_limits: dict[int, float] = {}
         self._learn_labels()
 
@@ -98,6 +94,7 @@ class Reconciler:
         both = (*failover.receivers(self.declaration), *failover.turned_receivers(self.declaration, declaration))
         self._former_receivers |= {identity(backend_key(backend)) for backend in both}
         self.index = Index(declaration)
+        self._weighing.keep_only(self.index.backends.keys())
         self._former_receivers -= self.index.labels.keys()
         self.actives = failover.still_declared(self.actives, self.declaration, declaration)
         self.observed.declare(declaration, now=now)
@@ -115,9 +112,11 @@ class Reconciler:
             self.unchecked_vips,
         )
 
-    def restore(self, facts: DeclaredFacts) -> None:
-        """Go back to facts as they were."""
-        self.observed.restore(facts.declaration, facts.members)
+    def restore(self, facts: DeclaredFacts, *, heard: Collection[str] = ()) -> None:
+        """Go back to facts as they were. What was ``heard`` of these backends meanwhile, by label, stays known."""
+        now = self.observed.members
+        known = {label: now[label] for label in heard if label in now and label in facts.members}
+        self.observed.restore(facts.declaration, facts.members | known)
         self.declaration, self.actives = facts.declaration, facts.actives
         self.index = Index(facts.declaration)
         self._former_receivers = facts.former_receivers
@@ -147,8 +146,13 @@ class Reconciler:
         return former
 
     def neighbour_seen(self, neighbour: Neighbour) -> bool:
-        """The kernel told of a neighbour; true if that matters to a backend."""
-        return self.neighbourhood.seen(neighbour, self.index.interfaces)
+        """The kernel told of a neighbour; true if that matters to a backend, be it a removed one."""
+        known = self.index.interfaces
+        return self.neighbourhood.seen(neighbour, known if neighbour.address in known else self.lingering())
+
+    def lingering(self) -> Mapping[Address, str]:
+        """The interfaces of removed backends that may have connections, by address."""
+        return self.index.lingering(self.current.backends.values())
 
     def swept(self, sweep: Sweep, *, now: float) -> None:
         """The flow tables were swept."""
@@ -164,25 +168,34 @@ class Reconciler:
 
     def _able(self) -> Mapping[str, Standing]:
         """As if every pool had all its backends active."""
+        return {label: self._weighing.standing(heard) for label, heard in self._heard().items()}
+
+    def _heard(self) -> Mapping[str, Heard]:
+        """All that is known of each declared backend, by label."""
+        full, doubted = self._full(), self._weighing.doubted
+        members, neighbours = self.observed.members, self.neighbourhood.neighbours
+        return {
+            label: Heard(
+                backend=backend,
+                member=members[label],
+                neighbour=neighbours.get(backend.address),
+                override=self.overrides.of(label),
+                is_silence_doubted=label in doubted,
+                is_full=label in full,
+                given_weight=self.overrides.weight_of(label),
+                ramp_percent=self.ramps.get(label, 100),
+            )
+            for label, backend in self.index.backends.items()
+        }
+
+    def _full(self) -> frozenset[str]:
+        """The backends that have as many connections as they may. Most have no limit, and nobody need count theirs."""
+        if not self.index.limited:
+            return frozenset()
         numbers = {row.identity: number for number, row in self.current.backends.items()}
         connected = self._dataplane.connections()
-        found: dict[str, Standing] = {}
-        for label, backend in self.index.backends.items():
-            number = numbers.get(self.index.identities[label], 0)
-            found[label] = standing(backend, self._signals(backend, connected.get(number, Connected())))
-        return found
-
-    def _signals(self, backend: Backend, connected: Connected) -> Signals:
-        neighbour = self.neighbourhood.neighbours.get(backend.address)
-        return Signals(
-            health=self.observed.members[backend.label].health,
-            capacity=self.observed.members[backend.label].capacity,
-            override=self.overrides.of(backend.label),
-            is_resolved=neighbour is not None and neighbour.usable,
-            neighbour=neighbour.state if neighbour else "missing",
-            is_silence_doubted=backend.label in self._doubts.labels,
-            is_full=connected.is_full,
-        )
+        limited = {label: numbers.get(self.index.identities[label], 0) for label in self.index.limited}
+        return frozenset(label for label, number in limited.items() if connected.get(number, Connected()).is_full)
 
     def takers(self, pool: str) -> frozenset[str]:
         """The backends that take a pool's new connections, by label: its own, or else its fallback's."""
@@ -190,29 +203,14 @@ class Reconciler:
 
     def plan(self, *, now: float) -> tuple[Plan, Tables, Mapping[str, str]]:
         """What is to be done, the tables that this leads to, and the active backends then."""
-        self._note_silence()
+        able, self._unheard = self._weighing.look(self._heard())
         self._retention.removed(self._removed(), now=now)
-        able = self._able()
         actives = failover.actives_of(self.declaration, able, before=self.actives, unheard=self._unheard)
         standings = failover.standings_with(self.declaration, able, actives)
         self.conditions.note(standings, now=now)
         situation = self._situation(standings)
-        desired = desired_tables(self.declaration, situation, current=self.current, limits=LIMITS)
-        return diff(self.current, desired), desired, actives
-
-    def _note_silence(self) -> None:
-        """Who is silent, and whether that may be the director's own fault: then nobody else is heard either."""
-        backends = tuple(self.index.backends.values())
-        silent = {b.label for b in backends if self._signals(b, Connected()).is_silent}
-        probed = {b.interface for b in backends if b.label not in silent and self._is_by_hand(b)}
-        heard = self.neighbourhood.heard_on(self.index.interfaces) | probed
-        self._doubts.note(backends, silent=silent, heard=heard)
-        self._unheard = frozenset(b.label for b in backends if b.label in silent and b.interface not in heard)
-
-    def _is_by_hand(self, backend: Backend) -> bool:
-        """Whether its ARP entry never tells if it is alive, so that only its probes do."""
-        neighbour = self.neighbourhood.neighbours.get(backend.address)
-        return neighbour is not None and neighbour.state == "permanent"
+        plan, desired = self._tabling.make(self.declaration, situation, current=self.current, found=self._found)
+        return plan, desired, actives
 
     def _situation(self, standings: Mapping[str, Standing]) -> Situation:
         kept = self._retention.kept()
@@ -228,9 +226,9 @@ class Reconciler:
             former_receivers=self._former_receivers,
         )
 
-    def reconcile(self, *, now: float) -> Plan:
-        """Carry out what is to be done; returns it. On a `KernelError` the kernel is read anew, and the next call goes on
-        from there: every prefix of a plan is safe."""
+    def reconcile(self, *, now: float, is_change: bool = False) -> Plan:
+        """Carry out what is to be done; returns it. What was declared, or (``is_change``) all of it, is read back and compared.
+        On a `KernelError` the kernel is read anew, and the next call goes on from there: every prefix of a plan is safe."""
         plan, desired, actives = self.plan(now=now)
         if plan.is_empty:
             self.actives = actives
@@ -239,18 +237,27 @@ class Reconciler:
             for step in plan.steps:
                 self._dataplane.write(step)
             self.generation = self._dataplane.seal()
-            if plan.declared_steps:
+            if is_change or plan.declared_steps:
                 self._verify(desired)
         except KernelError:
-            self.current = self._dataplane.read()
+            self.current, self._found = self._dataplane.read(), None
             raise
-        self.current, self.actives = desired, actives
+        self.current, self._found, self.actives = desired, None, actives
         return plan
 
     def _verify(self, desired: Tables) -> None:
-        left = diff(self._dataplane.read(), desired)
-        if not left.is_empty:
-            raise KernelError(f"{len(left.steps)} steps did not take effect, the first: {left.steps[0]}")
+        found = self._dataplane.read()
+        if not diff(found, desired).is_empty:
+            names = {**self.index.labels, **{identity(share.name): share.name for share in shares_of(self.declaration)}}
+            left = drift(found, written=desired, names=names)
+            more = f", and {len(left) - 1} more" if len(left) > 1 else ""
+            raise KernelError(f"what was written to the tables is not there: {left[0]}{more}")
+        if self._dataplane.generation() != self.generation:
+            raise KernelError(f"somebody else wrote to the tables of generation {self.generation}")
+
+    def look_again(self) -> None:
+        """Somebody else may have written to the tables. Whose number is whose is not for them to say: flows carry those."""
+        self._found = self._dataplane.read()
 
     def pool_of(self, pool_id: int) -> tuple[str, int]:
         """What a row of slots is called (a declared pool, or a class of its connections), and how many slots it has."""

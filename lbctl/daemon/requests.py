@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,10 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lbctl.daemon.audit import Actor, AuditLog
 from lbctl.daemon.models import Done, Problem
 from lbctl.daemon.sockets import Peer
-from lbctl.errors import LbctlError, UsageError
+from lbctl.errors import ConfigError, ConflictError, LbctlError, UsageError
 
 MAX_BODY = 4096
-"""Bytes of a request's body; the largest one names a backend."""
+"""Bytes of a request's body; the largest one names a backend ..."""
+MAX_TEXT_BODY = 4 << 20
+"""... but for those that carry a configuration, whose line ends and quotes are escaped."""
+_WITH_TEXT = frozenset(("/v1/plan", "/v1/apply"))
 _SEE_LOG = "see the daemon's log: journalctl -u lbctl"
 _SEE_API = "the API is described at /openapi.json"
 
@@ -33,14 +36,20 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         refusal = _problem(
-            413, f"{scope['method']} {scope['path']}: a body may have {MAX_BODY} bytes, told in advance", _SEE_API
+            413,
+            f"{scope['method']} {scope['path']}: a body may have {_limit(scope['path'])} bytes, told in advance",
+            _SEE_API,
         )
         await refusal(scope, receive, send)
 
 
 def _is_bounded(request: Request) -> bool:
     told = int(request.headers.get("content-length", "0"))  # a number: uvicorn's parser saw to that
-    return told <= MAX_BODY and "transfer-encoding" not in request.headers
+    return told <= _limit(request.url.path) and "transfer-encoding" not in request.headers
+
+
+def _limit(path: str) -> int:
+    return MAX_TEXT_BODY if path in _WITH_TEXT else MAX_BODY
 
 
 def explain_errors(app: FastAPI) -> None:
@@ -48,7 +57,8 @@ def explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LbctlError)
     async def refused(request: Request, error: LbctlError) -> JSONResponse:
-        return _problem(404 if isinstance(error, UsageError) else 500, error.message, error.hint or _SEE_LOG)
+        has_hints = isinstance(error, ConfigError)  # one with each mistake
+        return _problem(_status_of(error), error.message, error.hint or ("" if has_hints else _SEE_LOG))
 
     @app.exception_handler(RequestValidationError)
     async def not_as_described(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -57,22 +67,36 @@ def explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def no_such_resource(request: Request, error: HTTPException) -> JSONResponse:
-        return _problem(error.status_code, f"{request.method} {request.url.path}: {error.detail}", _SEE_API)
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return _problem(error.status_code, message, _SEE_API, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         return _problem(500, f"the daemon failed at {request.method} {request.url.path}: {error!r}", _SEE_LOG)
 
 
-def _problem(status: int, message: str, hint: str) -> JSONResponse:
-    return JSONResponse(Problem(message=message, hint=hint).model_dump(), status_code=status)
+def _status_of(error: LbctlError) -> int:
+    if isinstance(error, ConflictError):
+        return 409
+    if isinstance(error, ConfigError):
+        return 422
+    return 404 if isinstance(error, UsageError) else 500
+
+
+def _problem(status: int, message: str, hint: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(Problem(message=message, hint=hint).model_dump(), status_code=status, headers=headers)
+
+
+def actor_of(request: Request) -> Actor:
+    """Who asks, as the kernel told of the socket's other end."""
+    peer: Peer = request.scope["extensions"]["lbctl.peer"]
+    return Actor(name=peer.name, uid=peer.uid, pid=peer.pid)
 
 
 async def audited(request: Request, action: str, target: str, act: Awaitable[str]) -> Done:
     """Await a change, and note who made it, or tried to."""
-    peer: Peer = request.scope["extensions"]["lbctl.peer"]
     audit: AuditLog = request.app.state.audit
-    actor = Actor(name=peer.name, uid=peer.uid, pid=peer.pid)
+    actor = actor_of(request)
     try:
         message = await act
     except LbctlError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import grp
 import os
 import pwd
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from lbctl.errors import SystemRequirementError
 
 GROUP = "lbctl"
 MODE = 0o660
+PATIENCE_S = 10.0
+"""A connection without a whole request is ended after that, whatever comes of it, and so is one whose client has not read the
+answer or asked again by then: there are only so many connections."""
 _UCRED = struct.Struct("3i")
 
 
@@ -52,11 +57,8 @@ def open_control_socket(path: Path) -> socket.socket:
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         path.unlink(missing_ok=True)
-        before = os.umask(0o777)  # nobody connects before the owner and the mode are right
-        try:
+        with _umask(0o777):  # nobody connects before the owner and the mode are right
             opened.bind(str(path))
-        finally:
-            os.umask(before)
         with contextlib.suppress(KeyError):
             os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
         path.chmod(MODE)
@@ -72,12 +74,22 @@ def open_control_socket(path: Path) -> socket.socket:
 
 def _make_directory(directory: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        with _umask(0o022):  # whoever may write there could put a socket of his own in the place of ours
+            directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SystemRequirementError(
             f"cannot make the control socket's directory {directory}: {error.strerror}",
             hint="name a --socket elsewhere, or make the directory",
         ) from error
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _is_answered(path: Path) -> bool:
@@ -99,11 +111,15 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 class PeerProtocol(H11Protocol):
-    """Uvicorn's HTTP protocol with the peer of the Unix socket in each request's ``scope["extensions"]["lbctl.peer"]``."""
+    """Uvicorn's HTTP protocol with the peer of the Unix socket in each request's ``scope["extensions"]["lbctl.peer"]``, and
+    with an end to waiting for the client."""
+
+    _end_of_patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Learn the peer before the first request."""
         super().connection_made(transport)
+        self._be_patient()
         peer = peer_of(transport.get_extra_info("socket"))
         inner = self.app
 
@@ -112,3 +128,33 @@ class PeerProtocol(H11Protocol):
             await inner(scope, receive, send)
 
         self.app = app
+
+    def data_received(self, data: bytes) -> None:
+        """More of a request, perhaps the rest."""
+        super().data_received(data)
+        if not self._is_client_s_turn:
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        """The client is to take the answer, and may ask again; it may have done so already."""
+        super().on_response_complete()
+        self._stop_waiting()
+        if self._is_client_s_turn:
+            self._be_patient()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    @property
+    def _is_client_s_turn(self) -> bool:
+        return self.cycle is None or self.cycle.more_body or self.cycle.response_complete
+
+    def _be_patient(self) -> None:
+        self._end_of_patience = self.loop.call_later(PATIENCE_S, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._end_of_patience is not None:
+            self._end_of_patience.cancel()
+            self._end_of_patience = None

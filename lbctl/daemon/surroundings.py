@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
@@ -31,13 +31,22 @@ class Claims:
     unchecked: frozenset[Address]
 
 
+_Place = tuple[int, Address]
+"""A neighbour: where, and who."""
+_Way = tuple[int, frozenset[Address], Address, int]
+"""Of a probe: its mark, the VIPs, the backend's address and interface."""
+
+
 class Surroundings:
     """What of the kernel's network side is lbctl's: kept as the declaration asks, remembered so that changes are few."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self._numbers: dict[str, int] = {}
-        self._announcing: set[asyncio.Task[None]] = set()
+        self._announcing: dict[asyncio.Task[None], tuple[tuple[Address, ...], Link]] = {}
+        self._managed: Mapping[Hashable, _Place] | None = None
+        self._unclaimed: frozenset[_Place] = frozenset()
+        self._ways: Mapping[str, _Way] | None = None
 
     async def links(self, declaration: Declaration) -> Mapping[str, Link]:
         """The declared interfaces as the kernel has them. `NetworkError` if one is missing or has another address."""
@@ -67,32 +76,65 @@ class Surroundings:
         owners = {vip: mac for vip, mac in zip(asked, found, strict=True) if mac is not None}
         return Claims(owners=owners, unchecked=frozenset(wanted) - on.keys())
 
-    async def manage_neighbours(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
-        """Have the kernel resolve every backend and keep it fresh; let go of the others."""
-        wanted = dict.fromkeys(
-            (links[b.interface].ifindex, b.address) for b in declaration.backends() if b.interface in links
-        )
-        for ifindex, address in wanted:
+    async def manage_neighbours(
+        self,
+        declaration: Declaration,
+        links: Mapping[str, Link],
+        *,
+        lingering: Mapping[Address, str] | None = None,
+        anew: bool = False,
+    ) -> bool:
+        """Have the kernel resolve every backend and keep it fresh, those that are ``lingering`` as well: declared no more, but
+        live connections go to their MACs. Let go of the others, unless it is not known who lingers. Returns whether there are
+        new ones. Only what is not as it was is touched, unless ``anew``: the kernel may have dropped entries."""
+        wanted = _places(declaration, links, lingering or {})
+        known = None if anew else self._managed
+        self._managed = None  # what a failure leaves behind is not known
+        if (
+            known == wanted and not self._unclaimed
+        ):  # as after most changes: addresses are slow to hash, and may be thousands
+            self._managed = wanted
+            return False
+        managed = frozenset(known.values()) if known is not None else frozenset()
+        before = managed | self._unclaimed if known is not None else await self._owned(links)
+        places = dict.fromkeys(wanted.values())
+        new = [place for place in places if place not in managed]
+        for ifindex, address in new:
             await self.network.manage_neighbour(ifindex, address)
-        for link in links.values():
-            for address in await self.network.owned_neighbours(link.ifindex):
-                if (link.ifindex, address) not in wanted:
-                    await self.network.release_neighbour(link.ifindex, address)
+        others = before - places.keys()
+        for ifindex, address in others if lingering is not None else ():
+            await self.network.release_neighbour(ifindex, address)
+        # An earlier run's are nobody's yet: they are to be managed by this one, or let go, once it is known who lingers.
+        self._managed, self._unclaimed = wanted, others if lingering is None else frozenset()
+        return bool(new)
 
-    async def set_probe_paths(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
-        """Policy routes by which the probes reach the VIPs on each backend."""
+    async def _owned(self, links: Mapping[str, Link]) -> frozenset[_Place]:
+        """Those that lbctl has made, in this run or an earlier one."""
+        owned = [(link.ifindex, await self.network.owned_neighbours(link.ifindex)) for link in links.values()]
+        return frozenset((ifindex, address) for ifindex, addresses in owned for address in addresses)
+
+    async def set_probe_paths(self, declaration: Declaration, links: Mapping[str, Link], *, anew: bool = False) -> None:
+        """Policy routes by which the probes reach the VIPs on each backend. ``anew`` as in `manage_neighbours`."""
         vips = {pool: frozenset(found) for pool, found in _vips_by_pool(declaration).items()}
-        paths = frozenset(
-            ProbePath(
-                mark=self.mark(backend.label),
-                vips=vips[backend.pool],
-                via=backend.address,
-                ifindex=links[backend.interface].ifindex,
+        wanted = {
+            backend.label: (
+                self.mark(backend.label),
+                vips[backend.pool],
+                backend.address,
+                links[backend.interface].ifindex,
             )
             for backend in declaration.backends()
             if backend.interface in links
-        )
-        await self.network.set_probe_paths(paths)
+        }
+        known = None if anew else self._ways
+        self._ways = None
+        if known is None:
+            await self.network.set_probe_paths(_paths(wanted.values()))
+        elif known != wanted:
+            before = _paths(way for label, way in known.items() if wanted.get(label) != way)
+            after = _paths(way for label, way in wanted.items() if known.get(label) != way)
+            await self.network.change_probe_paths(before=before, after=after)
+        self._ways = wanted
 
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
         """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service
@@ -114,27 +156,60 @@ class Surroundings:
 
     def announce(self, vips: Iterable[Address], link: Link, *, times: int = ANNOUNCEMENTS) -> None:
         """Gratuitous ARP, or unsolicited neighbour advertisements, for these VIPs, in the background."""
-        task = asyncio.create_task(self._announce(tuple(vips), link, times))
-        self._announcing.add(task)
-        task.add_done_callback(self._announcing.discard)
+        self._cease_as_another(link)
+        named = tuple(vips)
+        task = asyncio.create_task(self._announce(named, link, times))
+        self._announcing[task] = named, link
+        task.add_done_callback(lambda done: self._announcing.pop(done, None))
+
+    def _cease_as_another(self, link: Link) -> None:
+        """The repetitions of an interface's former MAC would take back what is announced with the present one."""
+        for task, (_, former) in list(self._announcing.items()):
+            if former.name == link.name and (former.ifindex, former.mac) != (link.ifindex, link.mac):
+                task.cancel()
+                del self._announcing[task]
 
     async def _announce(self, vips: tuple[Address, ...], link: Link, times: int) -> None:
         for left in range(times, 0, -1):
-            try:
-                for vip in vips:
-                    await self.network.announce(link, vip)
-            except LbctlError as error:
-                _log.warning("%s", error)
+            is_sent = await self._announce_once(vips, link)
+            if not is_sent or left == 1:
                 return
-            if left > 1:
-                await asyncio.sleep(ANNOUNCEMENT_SPACING_S)
+            await asyncio.sleep(ANNOUNCEMENT_SPACING_S)
+
+    async def _announce_once(self, vips: tuple[Address, ...], link: Link) -> bool:
+        try:
+            for vip in vips:
+                await self.network.announce(link, vip)
+        except LbctlError as error:
+            _log.warning("%s", error)
+            return False
+        return True
 
     async def close(self) -> None:
-        """Cease to announce; release sockets."""
-        for task in self._announcing:
+        """Announce at once what was to be announced again (a switch may have forwarded nothing yet when it was announced
+        first, and nobody else will do it); release sockets."""
+        under_way = dict(self._announcing)
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._announcing, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for vips, link in under_way.values():
+            await self._announce_once(vips, link)
         await self.network.close()
+
+
+def _places(
+    declaration: Declaration, links: Mapping[str, Link], lingering: Mapping[Address, str]
+) -> Mapping[Hashable, _Place]:
+    """Of the backends, by label, and of those that linger, by address."""
+    found: dict[Hashable, tuple[str, Address]] = {
+        backend.label: (backend.interface, backend.address) for backend in declaration.backends()
+    }
+    found.update({address: (interface, address) for address, interface in lingering.items()})
+    return {key: (links[name].ifindex, address) for key, (name, address) in found.items() if name in links}
+
+
+def _paths(ways: Iterable[_Way]) -> frozenset[ProbePath]:
+    return frozenset(ProbePath(mark=mark, vips=vips, via=via, ifindex=ifindex) for mark, vips, via, ifindex in ways)
 
 
 def _own_address(interface: Interface, backend: Backend) -> Address | None:

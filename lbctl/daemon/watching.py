@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from lbctl.core.tables import Lan
 from lbctl.daemon.headers import decode
 from lbctl.daemon.models import EventStatus
-from lbctl.daemon.naming import backend_names, device_name, interface_names, service_names, vlan_ids
 from lbctl.daemon.reconcile import Reconciler
+from lbctl.daemon.reports.naming import backend_names, device_name, interface_names, service_names, vlan_ids
 from lbctl.dataplane.layout import Reason
 from lbctl.dataplane.port import Dataplane, Event
 from lbctl.errors import KernelError

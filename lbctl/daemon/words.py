@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv6Address
 
+from lbctl.core.addresses import by_number
 from lbctl.core.failover import has_one
-from lbctl.core.model import Address, Failback, Pool
+from lbctl.core.model import Address, Declaration, Failback, Pool
 from lbctl.core.standing import Standing
+from lbctl.core.targets import Host, OneBackend, Target, WholePool
 from lbctl.errors import UsageError
 
 
@@ -19,8 +21,46 @@ def require(label: str, *, declared: Sequence[str], known: Collection[str]) -> N
     if label in known:
         raise UsageError(f"{label} was removed from the file", hint="it takes no new connections any more")
     close = difflib.get_close_matches(label, declared, n=3, cutoff=0.8)
-    hint = f"did you mean {' or '.join(close)}?" if close else "the backends are: " + ", ".join(declared)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the backends are: {listed(declared)}"
     raise UsageError(f"there is no backend {label}", hint=hint)
+
+
+def require_target(target: Target, declaration: Declaration, *, known: Collection[str]) -> None:
+    """`UsageError` naming the nearest ones if nothing of that name is declared."""
+    match target:
+        case OneBackend():
+            require(str(target), declared=[backend.label for backend in declaration.backends()], known=known)
+        case WholePool():
+            _require_pool(target.pool, [pool.name for pool in declaration.pools])
+        case Host():
+            _require_host(target.address, [backend.address for backend in declaration.backends()])
+
+
+def _require_pool(name: str, declared: Sequence[str]) -> None:
+    if name not in declared:
+        close = difflib.get_close_matches(name, declared, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"the pools are: {listed(declared)}"
+        raise UsageError(f"there is no pool {name}", hint=hint)
+
+
+def _require_host(address: Address, declared: Sequence[Address]) -> None:
+    if address in declared:
+        return
+    near = sorted(set(declared), key=lambda other: (other.version != address.version, abs(int(other) - int(address))))
+    in_order = sorted(near[:_NEAREST], key=by_number)
+    raise UsageError(
+        f"no backend has the address {address}", hint=f"the nearest are: {listed(list(map(str, in_order)))}"
+    )
+
+
+_NEAREST = 5
+_MANY = 20
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row, not more than one reads."""
+    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
+    return ", ".join(names[:_MANY]) + more
 
 
 def require_activatable(pool: Pool, name: str, stands: Standing) -> None:
@@ -62,43 +102,7 @@ def require_source(source: Address, pool: Pool) -> None:
         )
 
 
-def drained(label: str, *, takers: Collection[str], before: str | None, active: str | None, sources: int) -> str:
-    """A drain took effect; ``before`` and ``active`` if only one backend of the pool may receive: who that was, and is.
-    ``sources`` are assigned to the backend."""
-    name = label.partition("/")[2]
-    if active not in (None, name):
-        was_active = before == name
-        then = (
-            f"{active} took over, connections to {name} are reset"
-            if was_active
-            else f"{active} is the active one of its pool"
-        )
-        return f"{label} drained: {then}"
-    return f"{label} drained: no new connections, live ones go on{_warning(takers)}{_refused(sources)}"
-
-
-def halted(label: str, *, takers: Collection[str], sources: int) -> str:
-    """A halt took effect; ``sources`` are assigned to the backend."""
-    return f"{label} halted: no new connections, live ones are reset{_warning(takers)}{_refused(sources)}"
-
-
-def enabled(label: str, *, active: str | None) -> str:
-    """A drain or a halt was ended; ``active`` if only one backend of the pool is."""
-    stands_by = active not in (None, label.partition("/")[2])
-    return (
-        f"{label} enabled; {active} stays the active one (lbctl activate {label})" if stands_by else f"{label} enabled"
-    )
-
-
 def activated(label: str, former: str | None) -> str:
     """A backend is the active one."""
     ended = f"; connections to {former} are reset" if former else ""
     return f"{label} is active now{ended}"
-
-
-def _refused(sources: int) -> str:
-    return f"; assigned sources are turned away meanwhile: {sources}" if sources else ""
-
-
-def _warning(takers: Collection[str]) -> str:
-    return "" if takers else "; warning: nobody in its pool takes new connections now"

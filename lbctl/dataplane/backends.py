@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ from lbctl.dataplane.flows import Known
 from lbctl.dataplane.port import Connected
 
 
+@lru_cache(maxsize=1 << 14)
+def _row(content: bytes, kind: np.dtype[Any], limit: int, resume: int) -> BackendRow:
+    """Of one element of the shared array. Most are as they were at the latest look, and reading is a fraction of decoding."""
+    return rows.backend_row(np.frombuffer(content, kind)[0], limit=limit, resume=resume)
+
+
 class Backends:
     """``entries`` is the shared array of ``struct backend``, ``limits`` that of ``struct connections``. ``clear`` zeroes the
     counters of an id."""
@@ -31,7 +38,9 @@ class Backends:
     def read(self) -> Mapping[int, BackendRow]:
         """The rows by backend id."""
         live = np.flatnonzero(self._entries["state"]).tolist()
-        return {i: rows.backend_row(self._entries[i], self._limits[i]) for i in live}
+        content, size, kind = self._entries.tobytes(), self._entries.itemsize, self._entries.dtype
+        limits, resumes = self._limits["limit"].tolist(), self._limits["resume"].tolist()
+        return {i: _row(content[i * size : (i + 1) * size], kind, limits[i], resumes[i]) for i in live}
 
     def freed(self) -> Mapping[int, int]:
         """The last generation of each id that is free now."""

@@ -12,6 +12,7 @@ from lbctl.dataplane.globals import Globals
 from lbctl.dataplane.layout import EVENT, Reason
 from lbctl.dataplane.port import Event
 from lbctl.dataplane.ring import RingBuffer
+from lbctl.errors import KernelError
 
 
 class Watch(IntFlag):
@@ -46,16 +47,25 @@ class Events:
 
 
 def decoded(record: bytes) -> Event:
-    """An event from ``struct event`` as it lies in memory."""
-    row = np.frombuffer(record, EVENT)[0]
+    """An event from ``struct event`` as it lies in memory. `KernelError` if it is none."""
+    if len(record) < EVENT.itemsize:
+        raise KernelError(f"the program told of an event in {len(record)} bytes, where {EVENT.itemsize} make one")
+    row = np.frombuffer(record, EVENT, count=1)[0]
     lan = rows.lan_of(int(row["lan"]))
     return Event(
         time_ns=int(row["time"]),
         ifindex=lan.ifindex,
         vlan=lan.vlan,
-        reason=Reason(int(row["reason"])).name.lower(),
+        reason=_reason(int(row["reason"])),
         service=int(row["service"]),
         backend=int(row["backend"]),
         frame_bytes=int(row["bytes"]),
         headers=row["headers"].tobytes()[: int(row["captured"])],
     )
+
+
+def _reason(number: int) -> str:
+    try:
+        return Reason(number).name.lower()
+    except ValueError:
+        raise KernelError(f"the program told of an event for reason {number}, which there is not") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -154,10 +155,20 @@ class FakeDataplane:
         expired, self.live_flows = len(self.live_flows) - len(kept), kept
         flows: dict[int, int] = {}
         vips: dict[Address, int] = {}
+        udp = Counter(flow.backend for flow in kept if flow.protocol is Transport.UDP)
         for flow in kept:
             flows[flow.backend] = flows.get(flow.backend, 0) + 1
             vips[flow.vip] = vips.get(flow.vip, 0) + 1
-        return Sweep(flows=flows, services={}, vips=vips, open={}, ended={}, expired=expired, capacity=1 << 16)
+        return Sweep(
+            flows=flows,
+            services={},
+            vips=vips,
+            datagrams=udp,
+            open={},
+            ended={},
+            expired=expired,
+            capacity=1 << 16,
+        )
 
     def set_clock(self) -> None:
         """There is no program here."""

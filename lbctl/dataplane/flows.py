@@ -44,6 +44,7 @@ class _Tally:
     flows: dict[int, int] = field(default_factory=dict)
     services: dict[int, int] = field(default_factory=dict)
     vips: dict[Address, int] = field(default_factory=dict)
+    datagrams: dict[int, int] = field(default_factory=dict)
     open: dict[int, int] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
     expired: int = 0
@@ -57,6 +58,8 @@ class _Tally:
         if protocol is Transport.TCP:
             _add(self.open, sweep.count_open(flows[~ended]))
             _add(self.ended, sweep.count_open(flows[ended]))
+        else:
+            _add(self.datagrams, sweep.count_by(flows["backend"][~ended]))
 
     def sweep(self, *, capacity: int, fill: float) -> Sweep:
         """All of it."""
@@ -64,6 +67,7 @@ class _Tally:
             flows=self.flows,
             services=self.services,
             vips=self.vips,
+            datagrams=self.datagrams,
             open=self.open,
             ended=self.ended,
             expired=self.expired,

@@ -5,7 +5,10 @@ The pin directory holds ``<map>@<layout id>`` for every map, ``lb_ingress`` (the
 
 ``lb_programs`` holds programs and not data: every ``lb_ingress`` that is loaded has one of its own, which leads to those
 that were loaded with it. It is pinned as ``lb_programs@<layout id>@<id of that lb_ingress>`` while that one is at work, for
-the kernel empties such a map as soon as no descriptor and no pin of it is left, even if programs still use it.
+the kernel empties such a map as soon as no descriptor and no pin of it is left, even if programs still use it. Beside it is
+a description of the program's maps, ``lb_layouts@<id of that lb_ingress>`` (see `descriptions`).
+
+A map that is new is pinned when it holds what was carried over from another version's: a pin is never half of something.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from lbctl.core.features import Features
 from lbctl.dataplane import bpf
+from lbctl.dataplane.carrying import carry_over
+from lbctl.dataplane.descriptions import LAYOUTS, keep_descriptions
 from lbctl.dataplane.layout import INDEX, MAPS, PROGRAMS
 from lbctl.dataplane.mapspec import MapSpec
 from lbctl.dataplane.objectfile import ObjectFile
@@ -38,13 +43,14 @@ _RDONLY_PROG = 1 << 7
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """Descriptors of all maps and programs, and what was compiled into these; ``adopted`` names the maps that were found
-    pinned."""
+    pinned. ``lost`` are those of which another version's entries could not be carried over, and why."""
 
     specs: Mapping[str, MapSpec]
     maps: Mapping[str, int]
     programs: Mapping[str, int]
     features: Features
     adopted: frozenset[str]
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare_pins(pins: Path) -> None:
@@ -81,12 +87,20 @@ def filesystem_magic(path: Path) -> int:
 
 
 def load(source: ObjectFile, pins: Path, specs: Mapping[str, MapSpec] = MAPS) -> Loaded:
-    """Open or create every map, load every program. Nothing is attached, and the running program is not touched."""
-    opened = {name: open_map(name, spec, pins) for name, spec in specs.items() if name != TAILS}
-    maps = {name: descriptor for name, (descriptor, _) in opened.items()}
-    return load_programs(
-        source, specs, maps, adopted=frozenset(name for name, (_, was_pinned) in opened.items() if was_pinned)
-    )
+    """Open or create every map, load every program, and carry over what another version's maps hold. Nothing is attached, and
+    the running program is not touched."""
+    paths = {name: pin_path(name, spec, pins) for name, spec in specs.items() if name != TAILS}
+    adopted = frozenset(name for name, path in paths.items() if path.exists())
+    maps = {
+        name: _open(specs[name], path) if name in adopted else create_map(name, specs[name])
+        for name, path in paths.items()
+    }
+    loaded = load_programs(source, specs, maps, adopted=adopted)
+    fresh = {name: descriptor for name, descriptor in maps.items() if name not in adopted}
+    lost = carry_over(fresh, specs, pins, at_work=_pinned_ingress(pins))
+    for name, descriptor in fresh.items():
+        bpf.pin(descriptor, paths[name])
+    return replace(loaded, lost=lost)
 
 
 def load_programs(
@@ -105,12 +119,16 @@ def open_map(name: str, spec: MapSpec, pins: Path) -> tuple[int, bool]:
     """A map's descriptor, and whether it was pinned already with this very layout."""
     path = pin_path(name, spec, pins)
     if path.exists():
-        descriptor = bpf.open_pin(path)
-        _check(descriptor, spec, path)
-        return descriptor, True
+        return _open(spec, path), True
     descriptor = create_map(name, spec)
     bpf.pin(descriptor, path)
     return descriptor, False
+
+
+def _open(spec: MapSpec, path: Path) -> int:
+    descriptor = bpf.open_pin(path)
+    _check(descriptor, spec, path)
+    return descriptor
 
 
 def create_map(name: str, spec: MapSpec) -> int:
@@ -141,8 +159,11 @@ def _check(descriptor: int, spec: MapSpec, path: Path) -> None:
 
 
 def pin_programs(loaded: Loaded, pins: Path) -> None:
-    """What the program leads to gets a name, before the program is put to work."""
+    """What the program leads to gets a name, and its maps a description, before the program is put to work."""
     program = bpf.program_id(loaded.programs[INGRESS])
+    layouts = pins / f"{LAYOUTS}@{program}"
+    if not layouts.exists():
+        keep_descriptions(loaded.specs, layouts)
     path = Path(f"{pin_path(TAILS, loaded.specs[TAILS], pins)}@{program}")
     if not path.exists():
         bpf.pin(loaded.maps[TAILS], path)
@@ -157,9 +178,11 @@ def pin_ingress(loaded: Loaded, pins: Path) -> None:
 
 
 def left_overs(pins: Path, specs: Mapping[str, MapSpec]) -> Sequence[Path]:
-    """Pins of maps of layouts that the running program does not use, and of what programs that are gone led to."""
+    """Pins of maps of layouts that the running program does not use, of what programs that are gone led to, and of their
+    descriptions."""
     current = {pin_path(name, spec, pins).name for name, spec in specs.items() if name != TAILS}
-    current |= {path.name for path in pins.glob(f"{TAILS}@*") if int(path.name.rpartition("@")[2]) in _at_work(pins)}
+    of_programs = [*pins.glob(f"{TAILS}@*"), *pins.glob(f"{LAYOUTS}@*")]
+    current |= {path.name for path in of_programs if int(path.name.rpartition("@")[2]) in _at_work(pins)}
     names = [path.name for path in pins.iterdir()]
     return [pins / name for name in names if "@" in name and name.startswith("lb_") and name not in current]
 
@@ -170,10 +193,15 @@ def _at_work(pins: Path) -> frozenset[int]:
     for path in pins.glob(f"{LINK_PREFIX}*"):
         with bpf.opened_pin(path) as link:
             found.add(bpf.link_info(link).program_id)
-    if (pins / INGRESS).exists():
-        with bpf.opened_pin(pins / INGRESS) as program:
-            found.add(bpf.program_id(program))
-    return frozenset(found)
+    return frozenset({*found, _pinned_ingress(pins)} - {0})
+
+
+def _pinned_ingress(pins: Path) -> int:
+    """The id of the program that was last put to work, 0 if there is none."""
+    if not (pins / INGRESS).exists():
+        return 0
+    with bpf.opened_pin(pins / INGRESS) as program:
+        return bpf.program_id(program)
 
 
 def remove_left_overs(pins: Path, specs: Mapping[str, MapSpec]) -> None:

@@ -30,6 +30,16 @@ class HashMap:
         weakref.finalize(self, os.close, self._fd)
 
     @property
+    def key(self) -> np.dtype[Any]:
+        """Of its keys."""
+        return self._spec.key
+
+    @property
+    def value(self) -> np.dtype[Any]:
+        """Of its values."""
+        return self._spec.value
+
+    @property
     def max_entries(self) -> int:
         """How many entries there is room for."""
         return self._spec.max_entries

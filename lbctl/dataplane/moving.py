@@ -1,13 +1,15 @@
-"""Takes live flows along when the file gives the flow tables another size: a map cannot grow, so there is another one.
+"""Takes live flows along when the file gives the flow tables another size, or another version another layout: a map cannot
+change, so there is another one.
 
 The running program goes on with the old table until it is replaced. So flows are copied twice: before the new program runs,
-which then knows (almost) all of them, and after it, for what the old one entered or noted meanwhile.
+which then knows (almost) all of them, and after it, for what the old one entered or noted meanwhile. So are the assignments
+that it made.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.dataplane import bpf
+from lbctl.dataplane.assignments import ASSIGNMENT_MAPS
+from lbctl.dataplane.carrying import converted, fault_of
+from lbctl.dataplane.descriptions import recognised
 from lbctl.dataplane.layout import FLOW_MAPS, MAPS, FlowState
-from lbctl.dataplane.loader import Loaded, left_overs, pin_path
+from lbctl.dataplane.loader import Loaded, left_overs
 from lbctl.dataplane.maps import HashMap
-from lbctl.dataplane.mapspec import MapSpec
+from lbctl.dataplane.mapspec import MapSpec, MapType
 from lbctl.dataplane.vips import pinned_vips
 from lbctl.errors import SystemRequirementError
 
@@ -26,38 +31,72 @@ FLOW_MAPS_6 = tuple(name for name in FLOW_MAPS if name.endswith("6"))
 
 
 def move_flows(loaded: Loaded, pins: Path) -> int:
-    """Copy the flows of tables of other sizes that the new tables do not have yet, or have of an earlier packet; returns how
-    many. An error if they are more than fit: nothing was changed then for the running program."""
+    """Copy the flows of other tables that the new tables do not have yet, or have of an earlier packet; returns how many. An
+    error if they are more than fit: nothing was changed then for the running program."""
     moved = 0
     for name in FLOW_MAPS:
         fresh = HashMap(loaded.maps[name], loaded.specs[name])
-        for old in _other_sizes(name, loaded.specs, pins):
+        for old in _others(name, loaded, pins):
             moved += _copy(name, old, fresh)
+    for name in ASSIGNMENT_MAPS.values():
+        spec = loaded.specs[name]
+        for old in _others(name, loaded, pins):
+            for keys, values in old.batches():
+                HashMap(loaded.maps[name], spec).add_all(converted(keys, spec.key), converted(values, spec.value))
     return moved
 
 
 def needs_ipv6(pins: Path) -> bool:
     """Whether there are IPv6 flows or VIPs to go on with, whatever the file says now."""
     return any(vip.version == 6 for vip in pinned_vips(pins)) or any(
-        any(True for _ in flows.batches()) for name in FLOW_MAPS_6 for flows in _of_any_size(name, MAPS[name], pins)
+        any(True for _ in flows.batches()) for name in FLOW_MAPS_6 for flows in _readable(name, MAPS[name], pins)
     )
 
 
-def _other_sizes(name: str, specs: Mapping[str, MapSpec], pins: Path) -> Iterator[HashMap]:
-    """Left-over tables that differ in nothing but their size."""
-    others = {path.name for path in left_overs(pins, specs)}
-    return _of_any_size(name, specs[name], pins, among=others)
+def price(loaded: Loaded, pins: Path) -> tuple[str, ...]:
+    """What an upgrade cost, a line for people each: flows in left-over tables that could not be taken along. Before these are
+    removed."""
+    counts: Counter[str] = Counter()
+    others = {path.name for path in left_overs(pins, loaded.specs)}
+    for name in (name for name in FLOW_MAPS if name in loaded.lost):
+        for path in pins.glob(f"{name}@*"):
+            if path.name in others:
+                counts[loaded.lost[name]] += _count(path)
+    return tuple(
+        f"{'1 flow was' if count == 1 else f'{count:,} flows were'} begun by another version and could not be taken along: "
+        f"{why}. Each is picked up at its next packet, mostly by the server that it had"
+        for why, count in counts.items()
+        if count
+    )
 
 
-def _of_any_size(name: str, spec: MapSpec, pins: Path, *, among: Set[str] | None = None) -> Iterator[HashMap]:
-    """Pinned tables that differ from this in nothing but their size."""
-    for path in pins.glob(f"{name}@*"):
-        if among is not None and path.name not in among:
+def _count(path: Path) -> int:
+    """The entries of a table of whatever layout."""
+    with bpf.opened_pin(path) as descriptor:
+        info = bpf.map_info(descriptor)
+        raw = MapSpec(
+            type=MapType(info.type),
+            key=np.dtype(f"V{info.key_size}"),
+            value=np.dtype(f"V{info.value_size}"),
+            max_entries=info.max_entries,
+        )
+        return sum(len(keys) for keys, _ in HashMap(descriptor, raw).batches())
+
+
+def _others(name: str, loaded: Loaded, pins: Path) -> Iterator[HashMap]:
+    """Left-over tables whose entries mean in the new tables what they meant."""
+    if name in loaded.lost:
+        return iter(())
+    return _readable(name, loaded.specs[name], pins, among={path.name for path in left_overs(pins, loaded.specs)})
+
+
+def _readable(name: str, spec: MapSpec, pins: Path, *, among: Set[str] | None = None) -> Iterator[HashMap]:
+    """Pinned tables of this name, of whatever size and layout that can be told."""
+    for path, found in recognised(name, spec, pins):
+        if found is None or fault_of(found, spec) or (among is not None and path.name not in among):
             continue
         with bpf.opened_pin(path) as descriptor:
-            found = replace(spec, max_entries=bpf.map_info(descriptor).max_entries)
-            if path.name == pin_path(name, found, pins).name:
-                yield HashMap(descriptor, found)
+            yield HashMap(descriptor, found)
 
 
 def _copy(name: str, old: HashMap, fresh: HashMap) -> int:
@@ -69,7 +108,7 @@ def _copy(name: str, old: HashMap, fresh: HashMap) -> int:
             hint=f"give director.{field} a larger number in the file; until then the running program goes on as it is",
         )
     known = _by_key(fresh)
-    return sum(_copy_batch(keys, values, known, fresh) for keys, values in old.batches())
+    return sum(_copy_batch(converted(keys, fresh.key), values, known, fresh) for keys, values in old.batches())
 
 
 def _by_key(flows: HashMap) -> Mapping[bytes, bytes]:
@@ -80,10 +119,13 @@ def _by_key(flows: HashMap) -> Mapping[bytes, bytes]:
     }
 
 
-def _copy_batch(keys: NDArray[Any], values: NDArray[Any], known: Mapping[bytes, bytes], fresh: HashMap) -> int:
-    there = [known.get(key.tobytes()) for key in keys]
+def _copy_batch(keys: NDArray[Any], found: NDArray[Any], known: Mapping[bytes, bytes], fresh: HashMap) -> int:
+    """``found`` are the values in the old table's layout."""
+    values, there = converted(found, fresh.value), [known.get(key.tobytes()) for key in keys]
     is_new = np.array([value is None for value in there])
     held = np.array([np.frombuffer(value or bytes(values.itemsize), values.dtype)[0] for value in there], values.dtype)
+    for name in set(values.dtype.names or ()) - set(found.dtype.names or ()):
+        values[name] = held[name]  # what only the new program knows
     is_later = ~is_new & (held != values) & ((values["last_seen"] - held["last_seen"]).view(np.int32) >= 0)
     # picked up by the new program before it knew of it: perhaps elsewhere
     is_stray = ~is_new & (held["is_unproven"] != 0) & (held["backend"] != values["backend"])

@@ -84,9 +84,7 @@ class Build:
             raise KernelError(f"compiling the data plane took more than {BUILD_TIMEOUT_S:.0f} s") from error
         if self._child.returncode:
             raise _build_failure(errors.decode(errors="replace"))
-        made: dict[str, Any] = json.loads(output)
-        layout.verify(made["maps"])
-        programs = {name: _program(name, parts) for name, parts in made["programs"].items()}
+        programs = read_programs(output)
         return ObjectFile(programs=programs, build_s=time.monotonic() - self._started, features=self.features)
 
     def cancel(self) -> None:
@@ -106,6 +104,18 @@ def start_build(source: Path | None = None, *, features: Features = EVERYTHING) 
 def compile_source(source: Path | None = None, *, features: Features = EVERYTHING) -> ObjectFile:
     """`start_build` and wait."""
     return start_build(source, features=features).wait()
+
+
+def read_programs(output: bytes) -> Mapping[str, Program]:
+    """What the child says, verified against `layout`. `KernelError` if it is not what a build child says, `LayoutError`."""
+    try:
+        made: dict[str, Any] = json.loads(output)
+        layout.verify(made["maps"])
+        return {name: _program(name, parts) for name, parts in made["programs"].items()}
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise KernelError(
+            f"the data plane's compiler answered what it should not: {error!r:.200}", hint="install lbctl again"
+        ) from error
 
 
 def _program(name: str, parts: Mapping[str, Any]) -> Program:

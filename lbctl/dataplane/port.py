@@ -96,9 +96,9 @@ class IdleLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What one sweep over the flow tables found and did. ``flows`` counts live ones by backend reference, ``services`` by
-    service id, ``vips`` by VIP; ``open`` only TCP connections that their clients have not ended, by reference, and ``ended``
-    those of them that this sweep ended."""
+    """What one sweep over the flow tables found and did. ``flows`` counts live ones by backend reference, ``datagrams`` those
+    of UDP, ``services`` by service id, ``vips`` by VIP; ``open`` only TCP connections that their clients have not ended, by
+    reference, and ``ended`` those of them that this sweep ended."""
 
     flows: Mapping[int, int]
     services: Mapping[int, int]
@@ -107,6 +107,7 @@ class Sweep:
     ended: Mapping[int, int]
     expired: int
     capacity: int
+    datagrams: Mapping[int, int] = field(default_factory=dict)
     fill: float = 0.0
     """How full the fullest table is, 0 to 1."""
 

@@ -64,8 +64,8 @@ def link_word(row: BackendRow) -> int:
     return mac_word(row.mac) | row.generation << 48
 
 
-def backend_row(entry: Any, connections: Any) -> BackendRow:
-    """A row from one element of each of the two shared arrays."""
+def backend_row(entry: Any, *, limit: int, resume: int) -> BackendRow:
+    """A row from one element of the shared array; the limits stand in another one, and mean something only if it says so."""
     link = int(entry["link"])
     if int(entry["state"]) not in _STATES:
         raise _unknown(f"a backend in state {int(entry['state'])}")
@@ -76,8 +76,8 @@ def backend_row(entry: Any, connections: Any) -> BackendRow:
         lan=lan_of(int(entry["lan"])),
         state=BackendState(int(entry["state"])),
         mac=mac_bytes(link),
-        limit=int(connections["limit"]) if entry["is_limited"] else 0,
-        resume=int(connections["resume"]) if entry["is_limited"] else 0,
+        limit=limit if entry["is_limited"] else 0,
+        resume=resume if entry["is_limited"] else 0,
     )
 
 

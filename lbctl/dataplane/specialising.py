@@ -46,7 +46,7 @@ def _load_beside(before: Loaded, source: ObjectFile, specs: Mapping[str, MapSpec
     programs = {name: program for name, program in source.programs.items() if name != CLOCK}
     maps = {**before.maps, **fresh}
     loaded = load_programs(replace(source, programs=programs), specs, maps, adopted=before.adopted)
-    return replace(loaded, programs={**loaded.programs, CLOCK: before.programs[CLOCK]})
+    return replace(loaded, programs={**loaded.programs, CLOCK: before.programs[CLOCK]}, lost=before.lost)
 
 
 def retire(before: Loaded, after: Loaded) -> None:

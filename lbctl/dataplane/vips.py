@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from lbctl.core.model import Address
 from lbctl.core.plan import SetVip
 from lbctl.core.tables import Lan
-from lbctl.dataplane import bpf, loader, rows
+from lbctl.dataplane import bpf, rows
 from lbctl.dataplane.addresses import address_field, decoded
+from lbctl.dataplane.carrying import fault_of
+from lbctl.dataplane.descriptions import recognised
 from lbctl.dataplane.layout import MAPS
 from lbctl.dataplane.maps import HashMap
 from lbctl.dataplane.port import Claim
@@ -109,11 +111,11 @@ def vip_rows(table: HashMap, version: int) -> list[tuple[Address, Any]]:
 
 
 def pinned_vips(pins: Path) -> frozenset[Address]:
-    """The VIPs that an earlier daemon left active; none of tables of another layout."""
+    """The VIPs that an earlier daemon left active; none of tables whose layout nobody knows."""
     found: set[Address] = set()
     for version, name in VIP_MAPS.items():
-        path = loader.pin_path(name, MAPS[name], pins)
-        if path.exists():
-            with bpf.opened_pin(path) as descriptor:
-                found.update(vip for vip, _ in vip_rows(HashMap(descriptor, MAPS[name]), version))
+        for path, spec in recognised(name, MAPS[name], pins):
+            if spec is not None and not fault_of(spec, MAPS[name]):
+                with bpf.opened_pin(path) as descriptor:
+                    found.update(vip for vip, _ in vip_rows(HashMap(descriptor, spec), version))
     return frozenset(found)

@@ -37,6 +37,7 @@ class Daemon:
         self.state = self.directory / "state"
         self.log = self.directory / "lbctl.log"
         self.tree: Path | None = None  # another checkout to start from, as after an upgrade
+        self.environment: dict[str, str] = {}  # for the daemon itself, from its next start on
         self._process: subprocess.Popen[Any] | None = None
 
     @property
@@ -63,7 +64,7 @@ class Daemon:
 
     def launch(self, *, notify: Path | None = None) -> subprocess.Popen[Any]:
         """Start the process and do not wait."""
-        environment = {"NOTIFY_SOCKET": str(notify)} if notify else {}
+        environment = {**self.environment, **({"NOTIFY_SOCKET": str(notify)} if notify else {})}
         if self.tree:
             environment["PYTHONPATH"] = str(self.tree)
         return self.node.popen(self._command(), output=self.log, environment=environment)

@@ -91,6 +91,8 @@ class Lab:
         """Take an interface of a node away and make it anew, as a driver that is reloaded does: another index, nothing on it
         but its addresses."""
         wiring.replace_interface(self.plan, node.plan, node.places[cable])
+        if not cable:
+            node.mac = node.plan.mac
 
     def build(self) -> None:
         """Make every namespace, cable and mount; takes a fraction of a second."""

@@ -13,7 +13,7 @@ from lbctl.errors import LabError
 from lbctl.lab import bpf, vlans
 from lbctl.lab.namespaces import enter, processes_in, run_ethtool, run_ip, with_prefix, write_sysctls
 from lbctl.lab.node import NodePlan, Role
-from lbctl.lab.plan import BPFFS, LabPlan
+from lbctl.lab.plan import LabPlan
 from lbctl.lab.processes import end_ids
 from lbctl.lab.segments import Place
 
@@ -85,7 +85,8 @@ def remove(prefix: str, directory: Path) -> None:
     """Take a lab down, whatever is left of it. Every step is tried; the first error is raised at the end."""
     with ExitStack() as steps:
         steps.callback(shutil.rmtree, directory, ignore_errors=True)
-        steps.callback(_unmount, directory / BPFFS)
+        for mount in _mounts_below(directory):
+            steps.callback(_unmount, mount)
         namespaces = with_prefix(prefix)
         for namespace in namespaces:
             steps.callback(run_ip, [f"netns delete {namespace}"])
@@ -96,7 +97,7 @@ def leftovers(prefix: str, directory: Path) -> tuple[str, ...]:
     """What there still is of a lab: namespaces, processes in them, mounts, its directory. Nothing, once it is removed."""
     namespaces = with_prefix(prefix)
     processes = [f"process {pid} in {name}" for name in namespaces for pid in sorted(processes_in(name))]
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line]
+    mounts = map(str, _mounts_below(directory))
     return (*namespaces, *processes, *mounts, *([str(directory)] if directory.exists() else []))
 
 
@@ -172,6 +173,12 @@ def _let_transmit(plan: LabPlan, ports: Iterable[str]) -> None:
     with enter(plan.switch):
         run_ip(f"link set {port} xdpdrv pinned {pinned}" for port in ports)
     pinned.unlink()
+
+
+def _mounts_below(directory: Path) -> list[Path]:
+    """Its bpffs, and whatever else was mounted there."""
+    mounted = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+    return [path for path in mounted if path.is_relative_to(directory)]
 
 
 def _unmount(path: Path) -> None:

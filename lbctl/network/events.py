@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
@@ -24,6 +25,7 @@ from lbctl.network.neighbours import FAMILIES, decode, read_neighbours
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent
 from lbctl.network.refusals import explained
+from lbctl.network.surprises import left_out
 
 _log = logging.getLogger(__name__)
 
@@ -125,12 +127,12 @@ class EventStream:
         neighbours: dict[_Key, Neighbour] = {}
         touched_links: set[int] = set()
         for message in messages:
-            _, kind, _, _, _, family, ifindex = _PREFIX.unpack_from(message)
-            if kind in _LINK_MESSAGES:
-                touched_links.add(ifindex)
-            elif kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) and family in FAMILIES:
-                entry = _decode_change(message, is_deletion=kind == _RTM_DELNEIGH)
-                neighbours[entry.ifindex, entry.address] = entry
+            with left_out("a change"):
+                found = read_change(message)
+                if isinstance(found, Neighbour):
+                    neighbours[found.ifindex, found.address] = found
+                elif found is not None:
+                    touched_links.add(found)
         with explained("read links"):
             links = {ifindex: await read_link(self._netlink, ifindex) for ifindex in touched_links}
         return [*self._tell_neighbours(neighbours.values()), *self._tell_links(links)]
@@ -153,10 +155,18 @@ class EventStream:
                 yield LinkChanged(ifindex=ifindex, link=link)
 
 
-def _decode_change(message: bytes, *, is_deletion: bool) -> Neighbour:
-    decoded = ndmsg(message)
+def read_change(message: bytes) -> Neighbour | int | None:
+    """What a message of the kernel's groups is about: a neighbour as it is now, the index of a link that is to be read anew, or
+    nothing of ours. Raises whatever pyroute2 does for a message that is none."""
+    _, kind, _, _, _, family, ifindex = _PREFIX.unpack_from(message)
+    if kind in _LINK_MESSAGES:
+        return int(ifindex)
+    if kind not in (_RTM_NEWNEIGH, _RTM_DELNEIGH) or family not in FAMILIES:
+        return None
+    decoded: Any = ndmsg(message)
     decoded.decode()
-    return _deleted(decode(decoded)) if is_deletion else decode(decoded)
+    entry = decode(decoded)
+    return _deleted(entry) if kind == _RTM_DELNEIGH else entry
 
 
 def _deleted(entry: Neighbour) -> Neighbour:

@@ -106,6 +106,10 @@ class FakeNetwork:
         """Replace ``paths``."""
         self.paths = paths
 
+    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+        """Replace some of ``paths``."""
+        await self.set_probe_paths((self.paths - before) | after)
+
     async def announce(self, link: Link, vip: Address) -> None:
         """Append to ``announcements``."""
         self.announcements.append((link.name, vip))

@@ -105,6 +105,12 @@ class KernelNetwork:
                 current = await read_tables(self._netlink)
                 await apply(self._netlink, current=current, wanted=wanted)
 
+    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+        """Put other paths in the place of some that were set; nothing is read."""
+        async with self._paths_lock:
+            with explained("set the policy routes of the probes"):
+                await apply(self._netlink, current=tables_of(before), wanted=tables_of(after))
+
     async def announce(self, link: Link, vip: Address) -> None:
         """Send one gratuitous ARP, or unsolicited advertisement, for the VIP with the link's MAC."""
         packets.announce(link, vip)

@@ -14,6 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Link
+from lbctl.network.surprises import left_out, mac_of, name_of
 
 MAXIMUM_TAGS = 2
 
@@ -25,6 +26,7 @@ _IFA_F_OPTIMISTIC = 0x04
 _IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
 
+_VIDS = range(4096)
 _VLAN_NAME = re.compile(r"(?P<parent>.+)\.(?P<vid>[1-9][0-9]{0,3})")
 
 _Find = Callable[[int | str], Awaitable[Any | None]]
@@ -35,12 +37,16 @@ async def read_links(netlink: Netlink) -> dict[int, Link]:
     """Every interface by index."""
     addresses = await _read_addresses(netlink)
     messages = {message["index"]: message for message in await netlink.dump("link")}
-    known = {**messages, **{message.get_attr("IFLA_IFNAME"): message for message in messages.values()}}
+    known = {**messages, **{_name(message): message for message in messages.values()}}
 
     async def find(key: int | str) -> Any | None:
         return known.get(key)
 
-    return {index: await _decode(message, addresses[index], find) for index, message in messages.items()}
+    links: dict[int, Link] = {}
+    for index, message in messages.items():
+        with left_out(f"interface {index}"):
+            links[index] = await _decode(message, addresses[index], find)
+    return links
 
 
 async def read_link(netlink: Netlink, ifindex: int) -> Link | None:
@@ -53,7 +59,10 @@ async def read_link(netlink: Netlink, ifindex: int) -> Link | None:
     message = await find(ifindex)
     if message is None:
         return None
-    return await _decode(message, (await _read_addresses(netlink))[ifindex], find)
+    addresses = await _read_addresses(netlink)
+    with left_out(f"interface {ifindex}"):
+        return await _decode(message, addresses[ifindex], find)
+    return None
 
 
 async def _read_message(netlink: Netlink, key: int | str) -> Any | None:
@@ -70,9 +79,10 @@ async def _read_message(netlink: Netlink, key: int | str) -> Any | None:
 async def _read_addresses(netlink: Netlink) -> defaultdict[int, list[IPv4Interface | IPv6Interface]]:
     found: defaultdict[int, list[IPv4Interface | IPv6Interface]] = defaultdict(list)
     for message in await netlink.dump("addr"):
-        address = _decode_address(message)
-        if address is not None:
-            found[message["index"]].append(address)
+        with left_out("an address"):
+            address = _decode_address(message)
+            if address is not None:
+                found[message["index"]].append(address)
     return found
 
 
@@ -96,8 +106,8 @@ async def _decode(message: Any, addresses: list[IPv4Interface | IPv6Interface], 
     device, vlan = await _place(message, find)
     return Link(
         ifindex=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
-        mac=bytes.fromhex((message.get_attr("IFLA_ADDRESS") or "").replace(":", "")),
+        name=_name(message),
+        mac=mac_of(message.get_attr("IFLA_ADDRESS")) or b"",
         addresses=tuple(addresses),
         is_up=bool(flags & _IFF_UP and flags & _IFF_LOWER_UP),
         mtu=message.get_attr("IFLA_MTU"),
@@ -122,10 +132,17 @@ def _parent_and_vid(message: Any) -> tuple[int | str, int] | None:
     """The index or name of the interface that this one is a VLAN of, and which one."""
     info = message.get_attr("IFLA_LINKINFO")
     if info is None or info.get_attr("IFLA_INFO_KIND") != "vlan":
-        return _parent_and_vid_by_name(message.get_attr("IFLA_IFNAME"))
+        return _parent_and_vid_by_name(_name(message))
     if message.get_attr("IFLA_LINK_NETNSID") is not None:
         return None  # its parent is in another namespace: the index means another interface here
-    return message.get_attr("IFLA_LINK"), info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_ID")
+    vid = info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_ID")
+    if vid not in _VIDS:
+        raise ValueError(f"a VLAN of number {vid}")
+    return message.get_attr("IFLA_LINK"), vid
+
+
+def _name(message: Any) -> str:
+    return name_of(message.get_attr("IFLA_IFNAME"))
 
 
 def _parent_and_vid_by_name(name: str) -> tuple[str, int] | None:

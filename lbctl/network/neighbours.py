@@ -25,6 +25,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from lbctl.core.model import Address
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Neighbour
+from lbctl.network.surprises import left_out, mac_of
 
 PROTOCOL = 0x6C
 """The mark of lbctl's own entries (NDA_PROTOCOL), as on its routes."""
@@ -52,13 +53,14 @@ _USABLE = frozenset({"reachable", "stale", "delay", "probe", "permanent"})
 
 
 def decode(message: Any) -> Neighbour:
-    """The neighbour of an RTM_NEWNEIGH or RTM_GETNEIGH message. The kernel tells no MAC for a failed entry."""
-    mac = message.get_attr("NDA_LLADDR")
+    """The neighbour of an RTM_NEWNEIGH or RTM_GETNEIGH message. The kernel tells no MAC for a failed entry, nor for one of
+    a tunnel. Raises whatever pyroute2 does for a message that is none."""
+    mac = mac_of(message.get_attr("NDA_LLADDR"))
     state = _STATES.get(message["state"], hex(message["state"]))
     return Neighbour(
         ifindex=message["ifindex"],
         address=ip_address(message.get_attr("NDA_DST")),
-        mac=bytes.fromhex(mac.replace(":", "")) if mac else None,
+        mac=mac,
         usable=mac is not None and state in _USABLE,
         state=state,
     )
@@ -66,7 +68,11 @@ def decode(message: Any) -> Neighbour:
 
 async def read_neighbours(netlink: Netlink) -> tuple[Neighbour, ...]:
     """The entries of every interface."""
-    return tuple(decode(message) for message in await _dump(netlink))
+    found: list[Neighbour] = []
+    for message in await _dump(netlink):
+        with left_out("a neighbour"):
+            found.append(decode(message))
+    return tuple(found)
 
 
 async def read_owned(netlink: Netlink, ifindex: int) -> frozenset[Address]:

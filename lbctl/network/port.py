@@ -116,6 +116,10 @@ class Network(Protocol):
         the routes of one that goes down (its paths are unreachable meanwhile)."""
         ...
 
+    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+        """Put other paths in the place of some that were set, which is cheap where there are thousands."""
+        ...
+
     async def announce(self, link: Link, vip: Address) -> None:
         """Send one gratuitous ARP, or unsolicited neighbour advertisement (RFC 4861 section 7.2.6), for the VIP with the
         link's MAC; with the tags of its VLAN if it has one, by way of the kernel's sub-interface."""

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from lbctl.core.model import Address
 from lbctl.errors import LbctlError
@@ -29,6 +30,13 @@ _EAGER_ROUNDS = 3
 _ASK_EVERYBODY_EVERY = 4
 """After a few eager rounds, everybody is asked for a silent neighbour in one round of four."""
 _ROUNDS_TO_SILENCE = 10
+AT_ONCE = 250
+"""The most that are asked in one round: with thousands, each is asked less often, and neither the network nor the process has
+more to do than with so many."""
+_FRAME_SIZE = 2048
+_RECEIVE_BUFFER_BYTES = 1 << 20
+"""Room for the answers to several rounds: the kernel counts most of a kilobyte for each."""
+_SO_RCVBUFFORCE = 33
 
 
 @dataclass(slots=True)
@@ -112,14 +120,27 @@ class NeighbourWatch:
 
     def _listen(self, version: int) -> socket.socket:
         opened = open_socket(self._link().name, version=version, answers_only=True)
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
         asyncio.get_running_loop().add_reader(opened, self._hear, opened)
         return opened
 
     async def _run(self) -> None:
         while True:
-            for address, acquaintance in tuple(self._acquaintances.items()):
-                self._ask(address, acquaintance)
+            for opened in self._sockets.values():  # whoever has answered is not asked as one who has not
+                self._hear(opened)
+            for address in self._whose_turn_it_is():
+                self._ask(address, self._acquaintances[address])
             await asyncio.sleep(self._interval_s)
+
+    def _whose_turn_it_is(self) -> list[Address]:
+        """All, if they are few. Of many those who waited longest; whoever owes an answer is asked before those who do not."""
+        everybody = self._acquaintances
+        owing = [address for address, known in everybody.items() if known.unanswered][: AT_ONCE // 2]
+        turn = dict.fromkeys([*owing, *islice(everybody, AT_ONCE)])
+        chosen = list(islice(turn, AT_ONCE))
+        for address in chosen if len(everybody) > AT_ONCE else ():
+            everybody[address] = everybody.pop(address)  # to the end of the queue
+        return chosen
 
     def _ask(self, address: Address, acquaintance: Acquaintance) -> None:
         link = self._link()
@@ -135,10 +156,15 @@ class NeighbourWatch:
                 self._sockets[address.version].send(frame)
 
     def _hear(self, opened: socket.socket) -> None:
-        try:
-            packet = resolution.parse(opened.recv(2048))
-        except OSError:  # going down is reported once through the socket
-            return
+        """All that wait, for a few hundred answer at once."""
+        with suppress(
+            OSError
+        ):  # nobody waits any more; or the interface goes down, which is reported once through the socket
+            for _ in range(2 * AT_ONCE):
+                self._heard(opened.recv(_FRAME_SIZE))
+
+    def _heard(self, frame: bytes) -> None:
+        packet = resolution.parse(frame)
         if packet is None or packet.answered is None or packet.sender_mac == self._link().mac:
             return
         acquaintance = self._acquaintances.get(packet.answered)

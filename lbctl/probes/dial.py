@@ -21,6 +21,8 @@ from lbctl.errors import LbctlError, NetworkError, SystemRequirementError
 from lbctl.probes.port import Target
 
 CHUNK_BYTES = 4096
+MOST_BYTES = 256 << 10
+"""What a server may say in a probe, goodbyes and all; the longest answer that a probe understands is a quarter of it."""
 
 LINGER_S = 0.2
 """How long a server may take to answer our FIN with its own before we stop waiting for it."""
@@ -92,6 +94,7 @@ class Wire:
         self._socket = sock
         self.schedule = schedule
         self.connect_s = connected_at - schedule.started_at
+        self._received_bytes = 0
 
     async def send(self, data: bytes, *, step: str, by: float) -> None:
         """Send all of it. Raises `WireError`."""
@@ -106,9 +109,12 @@ class Wire:
         is answering. Raises `WireError`."""
         try:
             async with asyncio.timeout_at(by):
-                return await self._read()
+                data = await self._read()
         except OSError as error:
             raise self._failed(error, step=step, by=by) from None
+        if self._is_enough:
+            raise WireError(Outcome.FAILED, f"more than {MOST_BYTES >> 10} KiB from the server after the {step}")
+        return data
 
     def send_last(self, data: bytes) -> None:
         """Hand the kernel a few parting bytes without waiting; whether they arrive no longer matters."""
@@ -133,7 +139,7 @@ class Wire:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             async with asyncio.timeout_at(by):
-                while await self._read():
+                while not self._is_enough and await self._read():
                     pass
 
     async def _read(self) -> bytes:
@@ -141,13 +147,23 @@ class Wire:
         # every other task, and the time-out, from running.
         await asyncio.sleep(0)
         _acknowledge_at_once(self._socket)
-        return await asyncio.get_running_loop().sock_recv(self._socket, CHUNK_BYTES)
+        data = await asyncio.get_running_loop().sock_recv(self._socket, CHUNK_BYTES)
+        self._received_bytes += len(data)
+        return data
+
+    @property
+    def _is_enough(self) -> bool:
+        return self._received_bytes > MOST_BYTES
 
     def _failed(self, error: OSError, *, step: str, by: float) -> WireError:
         if isinstance(error, TimeoutError):
             waited_s = by - self.schedule.started_at
             return WireError(Outcome.TIMEOUT, f"{step} unanswered, {waited_s:.3g} s after the probe's start")
         return WireError(_OUTCOMES.get(error.errno or 0, Outcome.FAILED), f"{_words(error)} after the {step}")
+
+
+_IP_BIND_ADDRESS_NO_PORT = 24
+"""``linux/in.h``; not in Python's module before 3.12."""
 
 
 async def dial(target: Target) -> Wire:
@@ -211,6 +227,8 @@ def _configure(sock: socket.socket, target: Target) -> None:
         ) from error
     try:
         if target.source is not None:
+            # The port is chosen with the peer known: else each probe under way would take one from all the others.
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((str(target.source), 0))
     except OSError as error:
         raise NetworkError(

@@ -1,5 +1,5 @@
 """The controller's figures: slots to the kernel, start to first forwarded packet, resets, memory, and what 1,000 services take
-(`large`). Each with its limit and the ratio to it. Writes ``build/controller.json``: a list of
+(`large`, `changing`, `crowded`). Each with its limit and the ratio to it. Writes ``build/controller.json``: a list of
 ``{"figure", "value", "unit", "limit", "ratio", "rounds"}``."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lbctl.dataplane.objectfile import compile_source
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import Node
 from lbctl.lab.topology import Lab, plan_lab
-from tests.bench import large
+from tests.bench import changing, crowded, large
 from tests.bench.figures import Figure, figure
 from tests.netns.director_rig import configuration, directing, line_to, serving, wait_state
 from tests.netns.vanishing import vanished
@@ -156,4 +156,6 @@ def measure(rounds: int) -> list[dict[str, object]]:
     figures.append(figure("daemon's anonymous memory", [daemon_mb], unit="MB", limit=100.0))
     figures.append(figure("BPF maps", [maps_mb], unit="MB", limit=100.0))
     figures += large.figures(max(3, rounds // 5))
+    figures += changing.figures(max(3, rounds // 5))
+    figures += crowded.figures(max(3, rounds // 5))
     return [asdict(row) for row in figures]

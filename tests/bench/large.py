@@ -23,8 +23,8 @@ from lbctl.core.model import Backend, CheckTiming, Declaration, Interface, Pool,
 from lbctl.core.plan import Plan, SetSlots
 from lbctl.core.verdict import Outcome, ProbeResult
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.daemon.reporting import anonymous_bytes
-from lbctl.daemon.store import Overrides
+from lbctl.daemon.reports.status import anonymous_bytes
+from lbctl.daemon.state.overrides import Overrides
 from lbctl.dataplane.objectfile import compile_source
 from lbctl.network.port import Link, Neighbour
 from tests.bench.figures import Figure, figure

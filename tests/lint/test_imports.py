@@ -47,6 +47,8 @@ IN_ADDITION: dict[str, set[str]] = {
     "lbctl.cli.run": {"lbctl.daemon.app", "lbctl.daemon.early"},
     "lbctl.cli.detach": {"lbctl.daemon.teardown"},
     "lbctl.cli.lab": {"lbctl.lab"},
+    # Compares what the kernel holds with what was declared, without asking the daemon.
+    "lbctl.lab.chaos.kerneltables": {"lbctl.dataplane"},
 }
 # `bcc` and `pyroute2` each have one home; scapy belongs to the tests.
 ONLY_IN = {"bcc": "lbctl.dataplane.build", "pyroute2": "lbctl.network", "scapy": "tests"}

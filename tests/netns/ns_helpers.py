@@ -115,7 +115,7 @@ def hosts_on_a_switch(count: int) -> Iterator[tuple[Host, ...]]:
     )
     try:
         _ip(f"netns add {switch}")
-        _ip(f"-n {switch} link add br0 type bridge forward_delay 0")
+        _ip(f"-n {switch} link add br0 type bridge forward_delay 0 mcast_snooping 0")
         _ip(f"-n {switch} link set br0 up")
         for host in hosts:
             _connect(host)

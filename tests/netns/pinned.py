@@ -23,17 +23,15 @@ class PinnedBackends:
     """The data plane's row of each backend, as the program sees it at this very moment."""
 
     def __init__(self, pins: Path) -> None:
-        self._rows, self._connections = (
-            shared_array(bpf.open_pin(loader.pin_path(name, MAPS[name], pins)), MAPS[name])
-            for name in ("lb_backends", "lb_connections")
-        )
+        self._rows, self._connections = (shared(name, pins) for name in ("lb_backends", "lb_connections"))
 
     def address_of(self, reference: int) -> Address:
         """The address of the backend that a flow refers to."""
         return self._row(reference & 0xFFFF).address
 
     def _row(self, number: int) -> BackendRow:
-        return backend_row(self._rows[number], self._connections[number])
+        limit, resume = (int(self._connections[number][key]) for key in ("limit", "resume"))
+        return backend_row(self._rows[number], limit=limit, resume=resume)
 
     def _row_of(self, node: Node) -> BackendRow:
         rows = [self._row(int(number)) for number in np.flatnonzero(self._rows["state"])]
@@ -52,6 +50,11 @@ class PinnedBackends:
 def opened(name: str, pins: Path) -> HashMap:
     """A pinned map, for as long as the process lives."""
     return HashMap(bpf.open_pin(loader.pin_path(name, MAPS[name], pins)), MAPS[name])
+
+
+def shared(name: str, pins: Path) -> NDArray[Any]:
+    """A pinned array as the program sees it; what is written to it takes effect at once."""
+    return shared_array(bpf.open_pin(loader.pin_path(name, MAPS[name], pins)), MAPS[name])
 
 
 def hz_of(pins: Path) -> int:

@@ -37,6 +37,15 @@ def test_lab_of_three_and_three_is_up_within_two_seconds_and_leaves_nothing() ->
     assert leftovers(plan.prefix, plan.directory) == ()
 
 
+def test_lab_with_another_mount_in_its_directory_leaves_nothing() -> None:
+    with Lab(plan_lab()) as lab:
+        disk = lab.directory / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)
+        assert str(disk) in leftovers(lab.plan.prefix, lab.directory)
+    assert leftovers(lab.plan.prefix, lab.directory) == ()
+
+
 def test_lab_when_its_body_fails_leaves_nothing() -> None:
     plan = plan_lab()
     with pytest.raises(ZeroDivisionError), Lab(plan) as built:

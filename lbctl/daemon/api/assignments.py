@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from fastapi import FastAPI, Request
-from pydantic import IPvAnyAddress
 
 from lbctl.core.model import Address
-from lbctl.daemon.api.names import Name
+from lbctl.daemon.api.names import Name, Station
 from lbctl.daemon.models import Assignee, Done
 from lbctl.daemon.requests import audited
 
@@ -30,10 +29,10 @@ def edit_assignments(app: FastAPI, controls: Assigning) -> None:
     resource = "/v1/pools/{pool}/assignments/{source}"
 
     @app.put(resource, summary="Assign a source to a backend of a pool with private storage")
-    async def assign(pool: Name, source: IPvAnyAddress, assignee: Assignee, request: Request) -> Done:
+    async def assign(pool: Name, source: Station, assignee: Assignee, request: Request) -> Done:
         what = f"{source} to {pool}/{assignee.backend}"
         return await audited(request, "assign", what, controls.assign(pool, source, assignee.backend))
 
     @app.delete(resource, summary="Forget a source's assignment")
-    async def unassign(pool: Name, source: IPvAnyAddress, request: Request) -> Done:
+    async def unassign(pool: Name, source: Station, request: Request) -> Done:
         return await audited(request, "unassign", f"{source} of {pool}", controls.unassign(pool, source))

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 from fastapi import FastAPI, Query
 from fastapi.responses import StreamingResponse
 
-from lbctl.daemon.models import MAX_NAME, Assignments, EventStatus, Flows, Status
+from lbctl.daemon.models import LABEL, MAX_NAME, NAME, Assignments, EventStatus, Flows, Status
 
 MAX_FLOWS = 10_000
 """More rows would keep the daemon from its probes while they are written."""
@@ -47,28 +47,27 @@ def tell(app: FastAPI, controls: Telling) -> None:
     @app.get("/v1/flows", summary="Live flows, in no order")
     def flows(
         limit: Annotated[int, Query(ge=1, le=MAX_FLOWS)] = 1000,
-        backend: Annotated[str | None, Query(max_length=2 * MAX_NAME + 1)] = None,
+        backend: Annotated[str | None, Query(max_length=2 * MAX_NAME + 1, pattern=LABEL)] = None,
     ) -> Flows:
         with one_at_a_time:
             return controls.flows(limit, backend)
 
     @app.get("/v1/assignments", summary="Which source has which backend, in pools with private storage")
-    def assignments(pool: Annotated[str | None, Query(max_length=MAX_NAME)] = None) -> Assignments:
+    def assignments(pool: Annotated[str | None, Query(max_length=MAX_NAME, pattern=NAME)] = None) -> Assignments:
         with one_at_a_time:
             return controls.assignments(pool)
 
 
 def stream_events(app: FastAPI, controls: Telling) -> None:
     """A line each."""
-    description = (
-        f"{NDJSON}: an object a line, as `EventStatus`; an empty line every few seconds while nothing happens."
-    )
+    description = "An object a line, of this schema; an empty line every few seconds while nothing happens."
+    content = {NDJSON: {"schema": EventStatus.model_json_schema()}}  # a ``model`` would be described as one JSON text
 
     @app.get(
         "/v1/events",
         summary="New flows and drops as they happen, until the connection is closed",
         response_class=StreamingResponse,
-        responses={200: {"model": EventStatus, "description": description}},
+        responses={200: {"content": content, "description": description}},
     )
     async def events(flows: bool = True, drops: bool = True) -> StreamingResponse:
         batches = controls.events(flows=flows, drops=drops)

@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
-from lbctl.daemon.models.base import MAX_NAME, Model
-from lbctl.daemon.models.commands import Assignee, Assignment, Assignments, Done, Problem
+from lbctl.daemon.models.applying import (
+    MAX_CONFIRM_S,
+    MIN_CONFIRM_S,
+    Application,
+    EntryOutcome,
+    History,
+    HistoryEntry,
+    HistoryText,
+    Rollback,
+    UnconfirmedStatus,
+)
+from lbctl.daemon.models.base import LABEL, MAX_NAME, MAX_SLOW_START_S, MAX_WEIGHT, MIN_SLOW_START_S, NAME, Model
+from lbctl.daemon.models.changes import (
+    MAX_SOURCE,
+    MAX_TEXT,
+    Change,
+    Drift,
+    Effect,
+    Move,
+    PlanReport,
+    Proposal,
+    StepPrice,
+)
+from lbctl.daemon.models.commands import (
+    Assignee,
+    Assignment,
+    Assignments,
+    Done,
+    Problem,
+    TargetBackend,
+    TargetStatus,
+    Weighting,
+)
 from lbctl.daemon.models.status import (
     BackendStatus,
     ClaimStatus,
@@ -24,29 +55,55 @@ from lbctl.daemon.models.status import (
 from lbctl.daemon.models.traffic import EventStatus, Flows, FlowStatus
 
 __all__ = [
+    "LABEL",
+    "MAX_CONFIRM_S",
     "MAX_NAME",
+    "MAX_SLOW_START_S",
+    "MAX_SOURCE",
+    "MAX_TEXT",
+    "MAX_WEIGHT",
+    "MIN_CONFIRM_S",
+    "MIN_SLOW_START_S",
+    "NAME",
+    "Application",
     "Assignee",
     "Assignment",
     "Assignments",
     "BackendStatus",
+    "Change",
     "ClaimStatus",
     "ClassStatus",
     "Count",
     "DaemonStatus",
     "Done",
+    "Drift",
+    "Effect",
+    "EntryOutcome",
     "EventStatus",
     "FlowStatus",
     "FlowTableStatus",
     "Flows",
     "Handshakes",
+    "History",
+    "HistoryEntry",
+    "HistoryText",
     "InterfaceStatus",
     "MemoryStatus",
     "Model",
+    "Move",
+    "PlanReport",
     "PoolStatus",
     "Problem",
+    "Proposal",
     "ReasonCount",
+    "Rollback",
     "ServiceState",
     "ServiceStatus",
     "Status",
+    "StepPrice",
+    "TargetBackend",
+    "TargetStatus",
     "TrafficStatus",
+    "UnconfirmedStatus",
+    "Weighting",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field
+from typing import Annotated, Literal
 
-from lbctl.daemon.models.base import MAX_NAME, Address, Model
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from lbctl.daemon.models.base import MAX_NAME, MAX_WEIGHT, NAME, Address, Model
 
 
 class Assignment(Model):
@@ -27,8 +29,49 @@ class Assignee(Model):
 
     model_config = ConfigDict(extra="forbid")
 
-    backend: str = Field(min_length=1, max_length=MAX_NAME)
+    backend: str = Field(min_length=1, max_length=MAX_NAME, pattern=NAME)
     """The backend's name within the pool."""
+
+
+def _whole(number: object) -> object:
+    """JSON has one kind of numbers: 7.0 is a whole one."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+class Weighting(Model):
+    """The weight that an operator gives backends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weight: Annotated[int, Field(ge=0, le=MAX_WEIGHT, strict=True), BeforeValidator(_whole)] | None
+    """Null: as declared."""
+
+
+class TargetBackend(Model):
+    """A backend, as far as one waits for it."""
+
+    pool: str
+    name: str
+    address: Address
+    state: str
+    """As in `BackendStatus`."""
+    reason: str
+    override: Literal["drained", "halted"] | None
+    """What an operator said of it."""
+    slow_start_percent: int | None
+    """How much of its weight it has so far, while its share grows; null otherwise."""
+    connections: int
+    """Open TCP connections now."""
+    udp_flows: int | None
+    """Live UDP flows at the latest sweep; null if no service of its pool is one of UDP."""
+
+
+class TargetStatus(Model):
+    """What a command would be about: a backend, those of a pool, or those of a host."""
+
+    backends: tuple[TargetBackend, ...]
+    swept_s: float | None
+    """Seconds since the latest sweep, or null before the first."""
 
 
 class Done(Model):

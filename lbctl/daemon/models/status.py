@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal
 
+from lbctl.daemon.models.applying import UnconfirmedStatus
 from lbctl.daemon.models.base import Address, Model
 
 ServiceState = Literal["active", "no backend", "refused", "unchecked", "no interface"]
@@ -99,8 +100,15 @@ class BackendStatus(TrafficStatus):
     """The latest probe's own round trip."""
     weight: int
     """As declared."""
+    given_weight: int | None
+    """An operator's, in place of the declared one; null if there is none."""
+    weight_declared_then: int | None
+    """What the file said when an operator gave it another weight."""
+    slow_start_percent: int | None
+    """How much of its weight it has so far, while its share grows; null otherwise."""
     effective_weight: float
-    """The declared weight times the capacity; 0 when it takes no new connections."""
+    """The weight (an operator's, or else the declared one) times the capacity and the slow start; 0 when it takes no new
+    connections."""
     share: float
     """Its part of the pool's new connections, 0 to 1."""
     capacity_percent: int
@@ -224,6 +232,8 @@ class DaemonStatus(Model):
     """The latest failure to carry out a change, if it was not overcome since."""
     generation: int
     """Complete writes to the kernel by this daemon's pins."""
+    unconfirmed: UnconfirmedStatus | None = None
+    """The change that waits for its confirmation, or null."""
 
 
 class Status(Model):

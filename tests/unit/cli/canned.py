@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from lbctl.core.model import Address
-from lbctl.daemon.models import Assignments, EventStatus, Flows, Status
+from lbctl.core.targets import Target
+from lbctl.daemon.models import Assignments, EventStatus, Flows, Status, TargetStatus
 from lbctl.errors import UsageError
 from tests.unit.cli import sample_events, samples
 
@@ -27,14 +28,20 @@ class Canned:
         wanted = {"flow"} if not drops else {"drop"} if not flows else {"flow", "drop"}
         yield tuple(event for event in sample_events.events() if event.kind in wanted)
 
-    async def drain(self, label: str) -> str:
-        return f"drain {label}"
+    def target(self, target: Target) -> TargetStatus:
+        return samples.target(target)
 
-    async def halt(self, label: str) -> str:
-        return f"halt {label}"
+    async def drain(self, target: Target, *, spare_last: bool = False) -> str:
+        return f"drain {target}" + (" unless it is the last" if spare_last else "")
 
-    async def enable(self, label: str) -> str:
-        return f"enable {label}"
+    async def halt(self, target: Target) -> str:
+        return f"halt {target}"
+
+    async def enable(self, target: Target, *, slow_start_s: float | None = None) -> str:
+        return f"enable {target}" + (f" in {slow_start_s:g} s" if slow_start_s else "")
+
+    async def weigh(self, target: Target, weight: int | None) -> str:
+        return f"weigh {target} {weight}"
 
     async def activate(self, label: str) -> str:
         return f"activate {label}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Interface
 
+from lbctl.core.targets import Host, OneBackend, Target, WholePool
 from lbctl.daemon.models import (
     Assignment,
     Assignments,
@@ -19,6 +20,8 @@ from lbctl.daemon.models import (
     ReasonCount,
     ServiceStatus,
     Status,
+    TargetBackend,
+    TargetStatus,
 )
 
 VIP = IPv4Address("192.0.2.100")
@@ -77,6 +80,9 @@ def backend(state: str, number: int, **changes: object) -> BackendStatus:
         "since_s": 3.7 * 5**number,
         "probe_latency_s": 0.0012 if takes_new else None,
         "weight": 100,
+        "given_weight": None,
+        "weight_declared_then": None,
+        "slow_start_percent": None,
         "effective_weight": 100.0 if takes_new else 0.0,
         "share": 1 / 3 if takes_new else 0.0,
         "capacity_percent": 100,
@@ -226,6 +232,30 @@ def status(**changes: object) -> Status:
         "reasons": COUNTS,
     }
     return Status.model_validate(fields | changes)
+
+
+def target(of: Target) -> TargetStatus:
+    """Two empty backends on a host, or one."""
+    pools = (of.pool,) if isinstance(of, OneBackend | WholePool) else ("archives", "portal")
+    address = of.address if isinstance(of, Host) else IPv4Address("192.0.2.11")
+    rows = tuple(target_backend(pool, "pacs1", address=address) for pool in pools)
+    return TargetStatus(backends=rows, swept_s=0.5)
+
+
+def target_backend(pool: str, name: str, **changes: object) -> TargetBackend:
+    """Drained, and nobody is connected."""
+    fields = {
+        "pool": pool,
+        "name": name,
+        "address": IPv4Address("192.0.2.11"),
+        "state": "draining",
+        "reason": "drained by an operator",
+        "override": "drained",
+        "slow_start_percent": None,
+        "connections": 0,
+        "udp_flows": None,
+    }
+    return TargetBackend.model_validate(fields | changes)
 
 
 def flows() -> Flows:

@@ -149,6 +149,32 @@ def test_status_of_a_backend_shows_its_connections_beside_their_limit(limit: int
     assert row[row.index("33.3%") + 1] == shown
 
 
+@pytest.mark.parametrize(
+    ("said", "weight", "reason"),
+    [
+        ({"given_weight": 20, "weight_declared_then": 100}, "20/20", "weight 20 by an operator, 100 in the file"),
+        (
+            {"given_weight": 20, "weight_declared_then": 70},
+            "20/20",
+            "weight 20 by an operator; the file said 70 then, and says 100 now",
+        ),
+        (
+            {"given_weight": 0, "weight_declared_then": 100, "reason": "its weight is 0 by an operator"},
+            "20/0",
+            "its weight is 0 by an operator; weight 100 in the file",
+        ),
+        ({"slow_start_percent": 20}, "20/100", "accepts connections; slow start, 20 %"),
+    ],
+)
+def test_status_of_a_backend_tells_an_operators_weight_and_a_slow_start(
+    said: dict[str, object], weight: str, reason: str
+) -> None:
+    row = samples.backend("up", 1, effective_weight=20.0, **said)
+    shown = picture(samples.status(pools=(samples.pool("p", "web", row),)), 240)
+    assert f" {weight} " in shown
+    assert reason in shown
+
+
 @pytest.fixture(scope="module")
 def canned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with served(Canned(), tmp_path_factory.mktemp("canned") / "sock") as path:

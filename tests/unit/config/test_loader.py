@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
 
-from lbctl.config.loader import MAX_BYTES, load, parse
+from lbctl.config.loader import load, parse
 from lbctl.config.presets import PRESETS
+from lbctl.config.reading import MAX_BYTES
 from lbctl.core.model import (
     Agent,
     AttachMode,
@@ -261,3 +263,11 @@ def test_large_file_is_read_in_bounded_time() -> None:
     with pytest.raises(ConfigError, match="more than"):
         declaration("pools: [" + "1," * 400_000 + "]")
     assert time.monotonic() - started < 30
+
+
+def test_anchor_that_is_defined_twice_is_taken_at_its_later_value_without_a_warning() -> None:
+    text = GOOD.replace("192.0.2.11}", "192.0.2.11, weight: &a 5}").replace("192.0.2.12}", "192.0.2.12, weight: &a 7}")
+    text += "      pacs3: {address: 192.0.2.13, weight: *a}\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [backend.weight for backend in declaration(text).backends()] == [5, 7, 7]

@@ -8,10 +8,10 @@ import pytest
 
 from lbctl.config.describe import describe, warnings
 from lbctl.config.loader import parse
-from lbctl.config.numbers import seconds_text
 from lbctl.config.presets import PRESETS
 from lbctl.config.reference import reference
 from lbctl.config.schema import SECTIONS
+from lbctl.core.durations import seconds_text
 from tests.unit.config.rows import GOOD
 
 

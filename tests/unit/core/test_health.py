@@ -146,7 +146,7 @@ def test_health_down_other_evidence_changes_the_cause_once() -> None:
         pytest.param(Health.adopted(True, now=0.0), "timeout refused refused", DownCause.TRANSPORT, id="repeated"),
         pytest.param(Health.adopted(True, now=0.0), "refused unreachable", DownCause.TRANSPORT, id="of either kind"),
         pytest.param(
-            Health.adopted(True, now=0.0), "refused refused timeout refused", DownCause.APPLICATION, id="doubted since"
+            Health.adopted(True, now=0.0), "refused refused failed refused", DownCause.APPLICATION, id="doubted since"
         ),
         pytest.param(Health.adopted(False, now=0.0), "refused", DownCause.APPLICATION, id="adopted as down"),
         pytest.param(
@@ -161,6 +161,15 @@ def test_health_transport_evidence_counts_when_it_is_repeated(start: Health, out
     health, _ = run(start, *map(Outcome, outcomes.split()))
 
     assert health.cause is cause
+
+
+def test_health_cut_off_and_unreachable_or_silent_by_turns_keeps_its_cause() -> None:
+    """As a host that is gone looks: the kernel says so only while its neighbour entry is in the state *failed*."""
+    by_turns = [Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.UNREACHABLE, Outcome.TIMEOUT] * 5
+    health, events = run(Health.adopted(True, now=0.0), *by_turns)
+
+    assert health.cause is DownCause.TRANSPORT
+    assert [type(event) for event in events] == [BackendWentDown, DownCauseChanged]
 
 
 def test_health_transport_evidence_counts_at_once_where_one_failure_is_enough() -> None:
@@ -221,3 +230,17 @@ def test_health_any_results_keep_its_promises(outcomes: list[Outcome]) -> None:
     assert isinstance(changes[-1], BackendWentUp) == health.accepts_new
     if outcomes[-1] in FAILURES:
         assert health.reason == health.last_result.detail
+
+
+@pytest.mark.parametrize("outcome", FAILURES)
+def test_health_remembered_from_before_a_reboot_is_up_until_the_first_probe_decides(outcome: Outcome) -> None:
+    remembered = Health.remembered(now=0.0)
+    assert remembered.accepts_new
+
+    down, events = run(remembered, outcome)
+    up, none = run(remembered, Outcome.HEALTHY, outcome)
+
+    assert down.status is Status.DOWN
+    assert [type(event) for event in events] == [BackendWentDown]
+    assert up.accepts_new  # from then on one failure is not enough
+    assert none == []

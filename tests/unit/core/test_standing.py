@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbctl.core.capacity import Capacity
 from lbctl.core.health import DownCause, Health, Status
@@ -39,6 +41,8 @@ def signals(
     said: Override | None = None,
     neighbour: str = "reachable",
     full: bool = False,
+    given: int | None = None,
+    ramp: int = 100,
 ) -> Signals:
     return Signals(
         health=health,
@@ -47,6 +51,8 @@ def signals(
         is_resolved=neighbour not in ("failed", "incomplete"),
         neighbour=neighbour,
         is_full=full,
+        given_weight=given,
+        ramp_percent=ramp,
     )
 
 
@@ -219,3 +225,34 @@ def test_standing_is_halted_exactly_by_an_operators_word() -> None:
 def test_standing_of_a_weight_is_in_hundredths_of_the_declared_one() -> None:
     declared: Backend = replace(BACKEND, weight=3)
     assert standing(declared, signals(UP, QUARTER)).weight == 75
+
+
+# An operator's weight, and slow starts --------------------------------------------------------------------------------
+
+
+@given(
+    declared=st.integers(0, 256),
+    given_weight=st.none() | st.integers(0, 256),
+    percent=st.integers(0, 100),
+    ramp=st.integers(1, 100),
+)
+def test_weight_is_the_given_one_or_else_the_declared_one_times_capacity_and_slow_start(
+    declared: int, given_weight: int | None, percent: int, ramp: int
+) -> None:
+    capacity = Capacity(percent=percent, smoothed_percent=float(percent), target_percent=percent)
+    found = judged(signals(UP, capacity, given=given_weight, ramp=ramp), weight=declared)
+    base = declared if given_weight is None else given_weight
+    assert found.weight == (max(1, base * percent * ramp // 100) if base and percent else 0)
+    assert found.takes_new == (base > 0 and percent > 0)
+
+
+def test_weight_of_nought_that_an_operator_gave_is_told_as_his() -> None:
+    found = judged(signals(given=0))
+    assert (found.condition, found.reason) == (Condition.DRAINING, "its weight is 0 by an operator")
+    assert found.state is BackendState.DRAINING
+    assert judged(signals(given=7), weight=0).condition is Condition.UP
+
+
+def test_weight_that_an_operator_gave_does_not_bring_a_drained_or_dead_one_back() -> None:
+    for found in (signals(said=DRAINED, given=200), signals(said=HALTED, given=200), signals(DOWN, given=200)):
+        assert judged(found).weight == 0

@@ -14,8 +14,9 @@ from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.facts import Facts
 from lbctl.daemon.models import BackendStatus, PoolStatus
 from lbctl.daemon.operating import Operator
-from lbctl.daemon.reporting import Reporter
-from lbctl.daemon.store import AssignmentStore, OverrideStore
+from lbctl.daemon.reports.status import Reporter
+from lbctl.daemon.state.overrides import OverrideStore
+from lbctl.daemon.state.store import AssignmentStore
 from lbctl.daemon.watching import Watching
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Assigned, Attachment

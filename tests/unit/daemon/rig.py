@@ -15,7 +15,8 @@ from lbctl.core.standing import Override
 from lbctl.core.tables import BackendRow, Lan, id_of
 from lbctl.core.verdict import Outcome, ProbeResult
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.daemon.store import Overrides, with_override
+from lbctl.daemon.state.overrides import Overrides, with_override
+from lbctl.daemon.state.store import Remembered
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import FlowEntry
 from lbctl.network.port import Link, Neighbour
@@ -104,10 +105,13 @@ class Rig:
         overrides: Overrides = NOTHING_SAID,
         actives: Mapping[str, str] = MappingProxyType({}),
         now: float = 1000.0,
+        remembered: Mapping[str, Remembered] = MappingProxyType({}),
     ) -> None:
         self.now = now
         self.dataplane = dataplane or FakeDataplane()
-        self.reconciler = Reconciler(declaration, self.dataplane, overrides=overrides, actives=actives, now=now)
+        self.reconciler = Reconciler(
+            declaration, self.dataplane, overrides=overrides, actives=actives, now=now, remembered=remembered
+        )
         self.reconciler.neighbourhood.met({"eth0": LINK})
         self.meet_all()
 

@@ -13,7 +13,10 @@ import uvicorn
 from lbctl.config.loader import parse
 from lbctl.core.features import Features
 from lbctl.daemon.api import Controls, make_api
+from lbctl.daemon.api.applying import Applying
+from lbctl.daemon.api.changes import Planning
 from lbctl.daemon.audit import AuditLog
+from lbctl.daemon.changes.starting import Start
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
 from lbctl.daemon.surroundings import Surroundings
@@ -30,7 +33,7 @@ def daemon_on_fakes(directory: Path, *backends: str, text: str = "", dataplane: 
     config.write_text(text)
     daemon = Daemon(
         config=config,
-        declaration=parse(text, source=str(config)),
+        start=Start(text=text, declaration=parse(text, source=str(config)), source=str(config)),
         dataplane=dataplane or FakeDataplane(),
         surroundings=Surroundings(FakeNetwork([LINK])),
         state=directory / "state",
@@ -41,10 +44,12 @@ def daemon_on_fakes(directory: Path, *backends: str, text: str = "", dataplane: 
 
 
 @contextmanager
-def served(controls: Controls, path: Path) -> Iterator[Path]:
+def served(
+    controls: Controls, path: Path, *, applying: Applying | None = None, planning: Planning | None = None
+) -> Iterator[Path]:
     """Serve the API on a socket at that path, in a thread."""
     config = uvicorn.Config(
-        make_api(controls, AuditLog(path.parent)),
+        make_api(controls, AuditLog(path.parent), applying, planning),
         http=PeerProtocol,
         ws="none",
         lifespan="off",

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from lbctl.config.loader import parse
 from lbctl.core.features import Features
 from lbctl.core.model import Address
+from lbctl.daemon.changes.starting import choose_start
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.models import Status
 from lbctl.daemon.surroundings import Surroundings
@@ -60,10 +60,10 @@ class Stage:
         self.network = FlakyNetwork([link, *others], macs=dict(macs))
         self.dataplane = dataplane or FakeDataplane()
         self.surroundings = Surroundings(self.network)
-        declaration = parse(self.config.read_text(), source="lbctl.yaml")
+        self.start = choose_start(self.config, self.state)
         self.daemon = Daemon(
             config=self.config,
-            declaration=declaration,
+            start=self.start,
             dataplane=self.dataplane,
             surroundings=self.surroundings,
             state=self.state,
@@ -75,7 +75,7 @@ class Stage:
         return self.daemon.operator.status()
 
     async def play(self, scene: Callable[[], Awaitable[None]]) -> None:
-        declaration = parse(self.config.read_text(), source="lbctl.yaml")
+        declaration = self.start.declaration
         watching = asyncio.create_task(self.daemon.watch_network())
         links = {interface.name: self.links[interface.name] for interface in declaration.interfaces}
         claims = await self.surroundings.find_duplicates(announced_vips(declaration), declaration, links)

@@ -15,6 +15,7 @@ from lbctl.daemon import surroundings
 from lbctl.daemon.announcing import Announcer
 from lbctl.daemon.surroundings import Surroundings
 from lbctl.network.fake import FakeNetwork
+from lbctl.network.port import Link
 from tests.unit.daemon.rig import LAN, LINK, VIP
 
 VIP6 = IPv6Address("2001:db8::100")
@@ -137,3 +138,50 @@ def test_defence_is_a_single_announcement_and_only_where_there_is_a_link(monkeyp
         assert booth.network.announcements == [("eth0", VIP)]
 
     play(scene)
+
+
+def test_announcements_to_come_are_made_at_once_when_the_daemon_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a NIC that has just come back may have met a switch port that did not forward yet."""
+    monkeypatch.setattr(surroundings, "ANNOUNCEMENT_SPACING_S", 3600)
+
+    async def scene(booth: Booth) -> None:
+        around = Surroundings(booth.network)
+        around.announce([VIP, VIP6], LINK)
+        around.announce([VIP], VLAN20, times=1)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        booth.network.announcements.clear()
+        await around.close()
+        assert booth.network.announcements == [("eth0", VIP), ("eth0", VIP6)]
+
+    play(scene)
+
+
+class MacNetwork(FakeNetwork):
+    """Notes with which MACs announcements are made."""
+
+    def __init__(self) -> None:
+        super().__init__(LINKS.values())
+        self.announced_with: list[bytes] = []
+
+    async def announce(self, link: Link, vip: Address) -> None:
+        self.announced_with.append(link.mac)
+
+
+def test_mac_that_changes_amid_announcements_is_the_only_one_announced_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(surroundings, "ANNOUNCEMENT_SPACING_S", 0)
+    network, now = MacNetwork(), replace(LINK, mac=b"\2\0\0\0\0\7")
+
+    async def scene(_: Booth) -> None:
+        around = Surroundings(network)
+        around.announce([VIP], LINK)
+        await asyncio.sleep(0)
+        around.announce([VIP], now)
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        await around.close()
+
+    play(scene)
+    assert network.announced_with == [LINK.mac, now.mac, now.mac, now.mac]

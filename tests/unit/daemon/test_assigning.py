@@ -9,10 +9,11 @@ import pytest
 
 from lbctl.core.plan import SetPool, Step
 from lbctl.core.tables import NOBODY_ELSE, reference
+from lbctl.core.targets import named
 from lbctl.daemon import assigning
 from lbctl.daemon.assigning import Assigner
-from lbctl.daemon.store import Assigned as Saved
-from lbctl.daemon.store import AssignmentStore
+from lbctl.daemon.state.store import Assigned as Saved
+from lbctl.daemon.state.store import AssignmentStore
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Assigned
 from lbctl.errors import KernelError, SystemRequirementError
@@ -84,7 +85,7 @@ def test_restart_changes_nothing_and_learns_what_was_assigned_while_no_daemon_ra
 def test_weights_drains_and_failures_move_no_source(desk: Desk) -> None:
     desk.connect(CT, "a")
     settle(desk)
-    desk.hear(desk.operator.drain("p/a"))
+    desk.hear(desk.operator.drain(named("p/a")))
     settle(desk)
     desk.rig.fail("a")
     desk.rig.reconcile()

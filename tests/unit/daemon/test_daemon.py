@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lbctl.core.tables import Lan
+from lbctl.core.targets import named
 from lbctl.errors import LbctlError, NetworkError
 from lbctl.network.port import LinkChanged
 from tests.unit.daemon.rig import LINK, OTHER_VIP, VIP, file
@@ -79,7 +80,7 @@ def test_reload_that_fails_in_the_network_changes_nothing(stage: Stage) -> None:
             await stage.daemon.reload()
         assert stage.status().daemon.config_error is not None
         del stage.network.set_probe_paths
-        await stage.daemon.operator.drain("p/a")  # whatever comes next is carried out on the old file
+        await stage.daemon.operator.drain(named("p/a"))  # whatever comes next is carried out on the old file
         assert set(stage.dataplane.vips) == set(before.vips) == {VIP}
         assert {service.vip for service in stage.status().services} == {VIP}
 

@@ -14,9 +14,10 @@ import pytest
 from lbctl.core.ids import identity
 from lbctl.core.model import Protocol
 from lbctl.core.tables import reference
+from lbctl.core.targets import named
 from lbctl.daemon import daemon as running
 from lbctl.daemon import keeping
-from lbctl.daemon.store import AssignmentStore
+from lbctl.daemon.state.store import AssignmentStore
 from lbctl.daemon.surroundings import MARK_BASE
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Assigned, FlowEntry, IdleLimits, Sweep
@@ -90,7 +91,7 @@ def test_daemon_with_a_disk_that_refuses_goes_on_says_so_and_saves_as_soon_as_it
     async def scene() -> None:
         stage.dataplane.assigned[Assigned(pool_id=1, source=CT)] = ref(stage.dataplane, "a")
         await stage.eventually(lambda: "assignments.json cannot be written" in str(stage.status().daemon.last_error))
-        assert (await stage.daemon.operator.drain("p/a")).startswith("p/a drained")
+        assert (await stage.daemon.operator.drain(named("p/a"))).startswith("p/a drained")
         assert set(stage.dataplane.vips) == {VIP}
         in_the_way.rmdir()
         await stage.eventually(lambda: AssignmentStore(stage.state).load().pools == {"p": {CT: "a"}})
@@ -146,7 +147,7 @@ def test_halt_tells_client_and_server(tmp_path: Path) -> None:
 
     async def scene() -> None:
         stage.dataplane.live_flows.append(flow(ref(stage.dataplane, "a")))
-        await stage.daemon.operator.halt("p/a")
+        await stage.daemon.operator.halt(named("p/a"))
         await stage.eventually(lambda: len(stage.network.segments) == 2)
         assert stage.network.segments == [TO_CLIENT, to_server(stage, "p/a")]
 
@@ -158,8 +159,8 @@ def test_drain_tells_nobody(tmp_path: Path) -> None:
 
     async def scene() -> None:
         stage.dataplane.live_flows.append(flow(ref(stage.dataplane, "a")))
-        await stage.daemon.operator.drain("p/a")
-        await stage.daemon.operator.halt("p/b")  # whatever had to be told of a would be told by now
+        await stage.daemon.operator.drain(named("p/a"))
+        await stage.daemon.operator.halt(named("p/b"))  # whatever had to be told of a would be told by now
         await stage.daemon.close()
         assert stage.network.segments == []
 
@@ -171,7 +172,7 @@ def test_daemon_tells_those_whom_the_one_before_did_not_come_to_tell(tmp_path: P
     first = Stage(tmp_path, dataplane=Sweeping())
 
     async def halted() -> None:
-        await first.daemon.operator.halt("p/a")
+        await first.daemon.operator.halt(named("p/a"))
 
     asyncio.run(first.play(halted))
     first.dataplane.live_flows.append(flow(ref(first.dataplane, "a")))

@@ -10,7 +10,7 @@ import pytest
 
 from lbctl.daemon import keeping
 from lbctl.daemon.keeping import Keeper
-from lbctl.daemon.store import ActiveStore, AssignmentStore
+from lbctl.daemon.state.store import ActiveStore, AssignmentStore
 from lbctl.errors import KernelError
 from tests.unit.daemon.desk import CT, Desk
 from tests.unit.daemon.rig import declared

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.core.targets import named
 from lbctl.daemon.models import Assignment, Assignments
 from lbctl.errors import KernelError, SystemRequirementError, UsageError
 from tests.unit.daemon.desk import CT, MR, US, Desk
@@ -30,7 +31,7 @@ def test_assignments_are_listed_in_the_order_of_their_sources(private: Desk) -> 
 
 @pytest.mark.parametrize("verb", ["drain", "halt"])
 def test_override_of_an_archive_says_how_many_sources_are_turned_away(private: Desk, verb: str) -> None:
-    told = private.hear(getattr(private.operator, verb)("p/a"))
+    told = private.hear(getattr(private.operator, verb)(named("p/a")))
     assert told.endswith("; assigned sources are turned away meanwhile: 1")
 
 

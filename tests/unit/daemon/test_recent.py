@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbctl.daemon.recent import HANDSHAKE_S, RATE_S, WINDOW_S, Recent, grown
+from lbctl.daemon.reports.recent import HANDSHAKE_S, RATE_S, WINDOW_S, Recent, grown
 from lbctl.dataplane.port import Counters, Traffic
 
 

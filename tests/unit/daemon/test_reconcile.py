@@ -219,6 +219,23 @@ def test_neighbour_that_fails_after_it_was_lost_is_news() -> None:
     assert not rig.reconciler.neighbour_seen(neighbour(address, state="failed"))
 
 
+def test_neighbour_that_the_kernel_forgot_goes_on_until_it_failed() -> None:
+    """As all of them when the director's own MAC changes: nobody has died."""
+    rig = Rig(declared("a", "b")).up()
+    addresses = [rig.row(name).address for name in ("a", "b")]
+    for state in ("deleted", "none", "incomplete"):
+        for address in addresses:
+            rig.reconciler.neighbour_seen(neighbour(address, state=state))
+        assert rig.reconcile().is_empty
+    rig.reconciler.neighbour_seen(neighbour(addresses[1]))
+    rig.reconciler.neighbour_seen(neighbour(addresses[0], state="failed"))
+    rig.reconcile()
+    assert (rig.row("a").state, rig.row("b").state) == (BackendState.DEAD, BackendState.UP)
+    rig.reconciler.neighbour_seen(neighbour(addresses[0], state="incomplete"))
+    rig.reconcile()
+    assert rig.row("a").state is BackendState.DOWN
+
+
 def test_neighbour_with_another_mac_changes_one_row_and_no_slot() -> None:
     rig = Rig(declared("a", "b")).up()
     address = rig.row("a").address

@@ -189,7 +189,7 @@ def test_declared_change_that_did_not_take_effect_is_noticed_and_repaired() -> N
     rig = Rig(declared("a", "b"), dataplane=dataplane)
     rig.probe(HEALTHY)
     dataplane.forgets = SetVip
-    with pytest.raises(KernelError, match="1 steps did not take effect, the first: SetVip"):
+    with pytest.raises(KernelError, match="what was written to the tables is not there: VIP "):
         rig.reconcile()
     rig.reconcile()
     assert dataplane.vips == {VIP: LAN}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lbctl.daemon.recent import Recent
-from lbctl.daemon.sensing import Sensed, quantile_s
+from lbctl.daemon.reports.recent import Recent
+from lbctl.daemon.reports.sensing import Sensed, quantile_s
 from lbctl.dataplane.layout import HANDSHAKE_BUCKETS, HANDSHAKE_UNIT_S
 from lbctl.dataplane.port import Counters, Traffic
 

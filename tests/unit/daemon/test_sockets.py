@@ -122,7 +122,9 @@ def test_notification_to_nobody_is_no_fault(tmp_path: Path, monkeypatch: pytest.
     notify("READY=1")
 
 
-@pytest.mark.parametrize(("value", "interval_s"), [("", None), ("soon", None), ("30000000", 15.0)])
+@pytest.mark.parametrize(
+    ("value", "interval_s"), [("", None), ("soon", None), ("30000000", 15.0), ("²", None), ("9" * 400, None)]
+)
 def test_watchdog_is_petted_twice_as_often_as_asked(
     monkeypatch: pytest.MonkeyPatch, value: str, interval_s: float | None
 ) -> None:

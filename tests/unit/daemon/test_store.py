@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
 
 from lbctl.core.standing import Override
-from lbctl.daemon.store import (
-    Actives,
-    ActiveStore,
-    Assigned,
-    AssignmentStore,
-    Overrides,
-    OverrideStore,
-    kept_seed,
-    with_override,
-)
+from lbctl.daemon.state.durable import replace_durably
+from lbctl.daemon.state.overrides import Overrides, OverrideStore, with_override, with_slow_start, with_weights
+from lbctl.daemon.state.store import Actives, ActiveStore, Assigned, AssignmentStore, kept_seed
 from lbctl.errors import SystemRequirementError
 
 DRAINED = Overrides(drained=frozenset({"archives/pacs1", "archives/pacs2"}))
@@ -200,3 +194,73 @@ def test_assignments_of_both_families_are_kept_in_the_order_of_their_numbers(tmp
     kept = json.loads((tmp_path / "assignments.json").read_text())["pools"]["p"]
     assert list(kept) == ["192.0.2.33", "192.0.2.201", "2001:db8::9", "2001:db8::10"]
     assert store.load().pools["p"].keys() == set(sources)
+
+
+def test_store_of_a_file_without_an_end_is_an_error_and_not_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "overrides.json").symlink_to("/dev/zero")
+    with pytest.raises(SystemRequirementError, match=r"overrides\.json cannot be read: it has more than 64 MiB"):
+        OverrideStore(tmp_path).load()
+
+
+def test_store_says_what_is_wrong_with_a_file_in_characters_that_a_terminal_may_have(tmp_path: Path) -> None:
+    (tmp_path / "overrides.json").write_text('{"\\u001b[2J": 1}')
+    with pytest.raises(SystemRequirementError, match=r"cannot be read: \\x1b\[2J: Extra inputs"):
+        OverrideStore(tmp_path).load()
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63, 10**400])
+def test_seed_that_is_none_is_told_and_another_one_used(
+    tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "seed.json").write_text(f'{{"seed": {seed}}}')
+    assert 0 < kept_seed(tmp_path) < 1 << 63
+    assert "seed.json cannot be read" in caplog.text
+
+
+def test_weights_and_slow_starts_are_kept_beside_the_drains(tmp_path: Path) -> None:
+    said = with_slow_start(with_weights(DRAINED, {"p/a": 100, "p/b": 80}, weight=20), "p/c", span_s=60.0)
+    OverrideStore(tmp_path).save(said)
+    assert OverrideStore(tmp_path).load() == said
+    assert (said.weight_of("p/a"), said.weight_of("p/c")) == (20, None)
+    assert said.ramps(1000.0) == {"p/c": 10}
+    assert with_weights(said, {"p/a": 100, "p/b": 80}, weight=None).weights == {}
+
+
+def test_overrides_without_weights_are_a_file_that_former_versions_can_read(tmp_path: Path) -> None:
+    OverrideStore(tmp_path).save(
+        with_weights(with_weights(DRAINED, {"p/a": 100}, weight=20), {"p/a": 100}, weight=None)
+    )
+    assert json.loads((tmp_path / "overrides.json").read_text()).keys() == {"drained", "halted"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"weights": {"p/a": 7}}',
+        '{"weights": {"p/a": {"weight": 257, "declared": 1}}}',
+        '{"weights": {"p/a": {"weight": -1, "declared": 1}}}',
+        '{"slow_starts": {"p/a": {"span_s": 0}}}',
+        '{"slow_starts": {"p/a": {"span_s": 10, "began_s": NaN}}}',
+    ],
+)
+def test_overrides_with_a_weight_or_a_start_that_cannot_be_are_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "overrides.json").write_text(content)
+    with pytest.raises(SystemRequirementError, match=r"overrides\.json cannot be read"):
+        OverrideStore(tmp_path).load()
+
+
+def test_replacement_is_not_written_through_what_somebody_put_in_its_place(tmp_path: Path) -> None:
+    """Where others may write, as perhaps beside the configuration file, a link would lead to any file of root's."""
+    precious, path = tmp_path / "shadow", tmp_path / "lbctl.yaml"
+    precious.write_text("root")
+    (tmp_path / "lbctl.next").symlink_to(precious)
+    replace_durably(path, "text")
+    assert (precious.read_text(), path.read_text(), path.is_symlink()) == ("root", "text", False)
+
+
+def test_replacement_is_for_root_only_whatever_a_cut_off_write_left(tmp_path: Path) -> None:
+    left = tmp_path / "lbctl.next"
+    left.write_text("half")
+    left.chmod(0o666)
+    replace_durably(tmp_path / "lbctl.yaml", "text")
+    assert stat.S_IMODE((tmp_path / "lbctl.yaml").stat().st_mode) == 0o600

@@ -11,7 +11,7 @@ import pytest
 from lbctl.core.features import Features
 from lbctl.dataplane import objectfile
 from lbctl.dataplane.objectfile import Program, compile_source, source_directory
-from lbctl.errors import KernelError, SystemRequirementError
+from lbctl.errors import KernelError, LayoutError, SystemRequirementError
 
 LOAD_IMM64, PSEUDO_MAP_FD = 0x18, 1
 SECOND_HALF = struct.pack("<BBhi", 0, 0, 0, 0)
@@ -103,3 +103,19 @@ def test_compile_tells_the_child_what_is_to_be_compiled_out(monkeypatch: pytest.
     assert sorted(options) == [
         "-DLB_IPV6=0", "-DLB_LANS=1", "-DLB_LIMITS=0", "-DLB_PRIVATE=1", "-DLB_SOURCES=1"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said", ["", "nothing", "[]", "{}", '{"maps": {}, "programs": 7}', "[" * 100_000, "NaN"], ids=range(7)
+)
+def test_compile_with_a_child_that_answers_nonsense_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    (tmp_path / "said").write_text(said)
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\ncat {tmp_path}/said\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(objectfile, "DISTRIBUTION_PYTHON", str(python))
+
+    with pytest.raises((KernelError, LayoutError)):
+        compile_source()

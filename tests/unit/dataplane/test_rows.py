@@ -17,7 +17,6 @@ from lbctl.dataplane.addresses import wide_words
 from lbctl.dataplane.connections import NO_LIMIT
 from lbctl.dataplane.layout import (
     BACKEND,
-    CONNECTIONS,
     INTERFACE,
     INTERFACE_PROBES,
     INTERFACES,
@@ -90,13 +89,12 @@ def test_mac_word_holds_the_bytes_as_a_frame_does() -> None:
 @given(BACKENDS, LIMITS)
 def test_backend_there_and_back(found: BackendRow, limits: tuple[int, int]) -> None:
     row = replace(found, limit=limits[0], resume=limits[1])
-    entry, connections = np.zeros(1, BACKEND), np.zeros(1, CONNECTIONS)
+    entry = np.zeros(1, BACKEND)
     entry["link"], entry["identity"] = rows.link_word(row), row.identity
     entry["address"], entry["lan"] = wide_words(row.address), rows.lan_word(row.lan)
     entry["state"], entry["is_limited"] = row.state, row.limit > 0
-    connections["limit"], connections["resume"] = row.limit or NO_LIMIT, row.resume
 
-    assert rows.backend_row(entry[0], connections[0]) == row
+    assert rows.backend_row(entry[0], limit=row.limit or NO_LIMIT, resume=row.resume) == row
 
 
 def test_backend_address_lies_in_memory_as_on_the_wire() -> None:
@@ -111,7 +109,7 @@ def test_backend_in_a_state_that_nobody_knows_is_told_of_another_version() -> No
     entry["state"] = len(BackendState)
 
     with pytest.raises(LayoutError, match="a backend in state 6") as caught:
-        rows.backend_row(entry[0], np.zeros(1, CONNECTIONS)[0])
+        rows.backend_row(entry[0], limit=0, resume=0)
     assert "lbctl detach" in caught.value.hint
 
 

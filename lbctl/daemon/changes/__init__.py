@@ -1,0 +1,1 @@
+"""Texts of the operator: planned, put in force and verified, remembered, taken back."""

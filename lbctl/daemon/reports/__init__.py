@@ -1,0 +1,1 @@
+"""What the daemon tells of its state, for people and scripts."""

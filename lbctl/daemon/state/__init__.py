@@ -1,0 +1,1 @@
+"""What must outlast a restart, on the disk."""

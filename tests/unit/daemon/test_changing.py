@@ -1,0 +1,138 @@
+"""Changes that fail, on fakes: what they may leave behind, and what a failure after the last write may not undo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+import pytest
+
+from lbctl.core.capacity import Capacity
+from lbctl.core.health import Health, Status
+from lbctl.core.plan import SetVip, Step
+from lbctl.daemon.changes import applying
+from lbctl.daemon.observed import Member
+from lbctl.daemon.surroundings import Claims
+from lbctl.dataplane.fake import FakeDataplane
+from lbctl.errors import KernelError, LbctlError
+from tests.unit.daemon.office import FIRST, SECOND, Office
+from tests.unit.daemon.rig import LINK, OTHER_VIP, REFUSED, VIP, file
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No probe succeeds here."""
+    monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", 0.02)
+    monkeypatch.setattr(applying, "LOOK_S", 0.02)
+
+
+def test_backend_that_fails_during_a_change_that_comes_to_nothing_stays_down(tmp_path: Path) -> None:
+    office = Office(tmp_path, text=FIRST)
+    observed = office.daemon._reconciler.observed
+
+    def status(name: str) -> Status:
+        return observed.members[f"p/{name}"].health.status
+
+    async def scene() -> None:
+        await office.daemon._monitor.close()  # the results are the test's
+        for name in ("a", "b"):
+            observed.members[f"p/{name}"] = Member(Health.adopted(True, now=0.0), Capacity())
+
+        async def fails_meanwhile(*asked: object) -> Claims:
+            for name in ("a", "b"):
+                for _ in range(3):
+                    office.daemon._probed(f"p/{name}", REFUSED)
+            return Claims(owners={}, unchecked=frozenset())
+
+        office.surroundings.find_duplicates = fails_meanwhile  # type: ignore[assignment,method-assign]
+        (office.state / "history" / "000002.next").mkdir()
+        with pytest.raises(LbctlError, match="history cannot be written"):
+            await office.apply(file("a", "b weight=50", "c"))
+        assert (status("a"), status("b")) == (Status.DOWN, Status.DOWN)
+
+    office.act(scene)
+
+
+VLAN = replace(
+    LINK, ifindex=4, name="eth1", mac=bytes.fromhex("02000000000b"), addresses=(IPv4Interface("10.9.0.10/24"),)
+)
+ANOTHER_INTERFACE = SECOND.replace(
+    "eth0: {address: 192.0.2.10/24}", "eth0: {address: 192.0.2.10/24, mode: generic}\n  eth1: {address: 10.9.0.10/24}"
+)
+
+
+class Refusing(FakeDataplane):
+    """Never takes the second VIP."""
+
+    def write(self, step: Step) -> None:
+        if isinstance(step, SetVip) and step.vip == OTHER_VIP and step.after is not None:
+            raise KernelError("writing a map entry: no memory")
+        super().write(step)
+
+
+@pytest.mark.parametrize("has_room", [True, False], ids=["written", "not written"])
+def test_change_that_comes_to_nothing_leaves_the_program_where_and_as_it_was(tmp_path: Path, has_room: bool) -> None:
+    office = Office(tmp_path, text=FIRST, others=(VLAN,), dataplane=Refusing())
+
+    async def scene() -> None:
+        before = dict(office.dataplane.attachments)
+        if not has_room:
+            (office.state / "history" / "000002.next").mkdir()
+        with pytest.raises(LbctlError, match="no memory" if has_room else "history cannot be written"):
+            await office.apply(ANOTHER_INTERFACE)
+        assert office.dataplane.attachments == before
+        assert [each.name for each in office.status().interfaces] == ["eth0"]
+
+    office.act(scene)
+
+
+def test_way_back_that_fails_at_the_interfaces_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lbctl.daemon.pacing.RETRY_S", 0.01)
+    office = Office(tmp_path, text=FIRST)
+
+    async def scene() -> None:
+        paths = office.network.paths
+
+        def refuses(*_: object, **__: object) -> None:
+            office.network.trouble = "a socket broke"
+            raise LbctlError("the disk is full")
+
+        office.daemon.applier._memory.begin = refuses  # type: ignore[assignment,method-assign]
+        with pytest.raises(LbctlError, match="disk is full"):
+            await office.apply(file("a", "b address=192.0.2.99", "c"))
+        assert {each.via for each in office.network.paths} != {each.via for each in paths}
+        office.network.trouble = ""
+        await office.eventually(lambda: office.network.paths == paths)
+        assert set(office.daemon._monitor._tasks) == {"p/a", "p/b"}
+
+    office.act(scene)
+
+
+class Clinging(FakeDataplane):
+    """A program that cannot be taken off an interface, once there is one too many."""
+
+    refusal: Exception | None = None
+
+    def detach_others(self, keep: frozenset[int]) -> None:
+        if self.refusal:
+            raise self.refusal
+        super().detach_others(keep)
+
+
+@pytest.mark.parametrize("refusal", [KernelError("detaching a link: busy"), FileNotFoundError("link@3@native")])
+def test_apply_that_fails_after_the_last_write_is_in_force_all_the_same(tmp_path: Path, refusal: Exception) -> None:
+    """Else nobody would know what is in force, and what nobody confirms would stay."""
+    dataplane = Clinging()
+    office = Office(tmp_path, text=FIRST, dataplane=dataplane)
+
+    async def scene() -> None:
+        dataplane.refusal = refusal
+        assert (await office.apply(confirm_s=1)).startswith("entry 2 is in force")
+        assert office.vips() == {VIP, OTHER_VIP}
+        dataplane.refusal = None
+        await office.eventually((office.state / "audit.jsonl").exists)
+        assert office.vips() == {VIP}
+        assert office.outcomes()[-1] == ("apply", "rolled back")
+
+    office.act(scene)

@@ -1,0 +1,102 @@
+"""Changes that are to be confirmed, on fakes: they stay, or what was before comes back."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from lbctl.daemon.changes import applying
+from lbctl.errors import ConflictError, UsageError
+from tests.unit.daemon.office import FIRST, SECOND, Office
+from tests.unit.daemon.rig import OTHER_VIP, VIP, file
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No probe succeeds here."""
+    monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", 0.02)
+    monkeypatch.setattr(applying, "LOOK_S", 0.02)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path, text=FIRST)
+
+
+def test_apply_that_nobody_confirms_is_rolled_back_by_lbctl_itself(office: Office) -> None:
+    async def scene() -> None:
+        await office.apply(confirm_s=1)
+        assert (office.vips(), office.config.read_text()) == ({VIP, OTHER_VIP}, FIRST)
+        await office.eventually((office.state / "audit.jsonl").exists)
+        assert office.outcomes()[-1] == ("apply", "rolled back")
+        assert (office.vips(), office.config.read_text()) == ({VIP}, FIRST)
+        assert not (office.state / "pending.json").exists()
+        last = office.audited()[-1]
+        assert (last["user"], last["action"], last["target"], last["done"]) == ("lbctl", "roll back", "entry 2", True)
+
+    office.act(scene)
+
+
+def test_apply_that_is_confirmed_stays_and_is_written(office: Office) -> None:
+    async def scene() -> None:
+        await office.apply(confirm_s=600)
+        waits = office.status().daemon.unconfirmed
+        assert waits is not None
+        assert (waits.number, waits.user) == (2, "erna")
+        assert (await office.daemon.applier.confirm()).startswith("confirmed: entry 2 is in force")
+        assert (office.status().daemon.unconfirmed, office.config.read_text()) == (None, SECOND)
+        with pytest.raises(UsageError, match="nothing waits"):
+            await office.daemon.applier.confirm()
+
+    office.act(scene)
+
+
+def test_rollback_of_what_waits_needs_no_room_on_the_disk(office: Office) -> None:
+    async def scene() -> None:
+        await office.apply(confirm_s=600)
+        for number in (2, 3):
+            (office.state / "history" / f"{number:06}.next").mkdir()
+        assert (await office.roll_back()).startswith("entry 2 is rolled back (by erna), entry 1 is in force again")
+        assert office.vips() == {VIP}
+        assert office.outcomes()[-1] == ("apply", "rolled back")
+        assert "history cannot be written" in office.warnings()
+
+    office.act(scene)
+
+
+def test_everything_else_is_refused_while_a_change_waits(office: Office) -> None:
+    async def scene() -> None:
+        await office.apply(confirm_s=600)
+        for act in (office.apply(FIRST), office.roll_back(2), office.daemon.reload()):
+            with pytest.raises(ConflictError, match="waits for its confirmation"):
+                await act
+        assert "waits for its confirmation" in str(office.status().daemon.config_error)
+        assert office.vips() == {VIP, OTHER_VIP}
+        await office.daemon.applier.confirm()
+        assert office.status().daemon.config_error is None
+
+    office.act(scene)
+
+
+def test_sources_of_a_backend_that_was_removed_keep_to_it_when_the_change_is_taken_back(tmp_path: Path) -> None:
+    """Nobody else has their studies. Who found another backend meanwhile has studies there."""
+    with_both, with_one = (file(*names, kind="archive", keys="storage: private") for names in (("a", "b"), ("a",)))
+    office = Office(tmp_path, text=with_both)
+    stays, moves = ip_address("192.0.2.77"), ip_address("192.0.2.78")
+
+    def books() -> dict[object, str]:
+        return {each.source: each.backend for each in office.daemon.operator.assignments("p").assignments}
+
+    async def scene() -> None:
+        for source in (stays, moves):
+            await office.daemon.operator.assign("p", source, "b")
+        await office.apply(with_one, confirm_s=600)
+        assert books() == {}
+        await office.daemon.operator.assign("p", moves, "a")
+        await office.roll_back()
+        assert books() == {stays: "b", moves: "a"}
+        assert {key.source for key in office.dataplane.assigned} == {stays, moves}
+
+    office.act(scene)

@@ -1,0 +1,155 @@
+"""Of neighbours and probe paths only what is not as it was is touched; all of it, where the kernel may have dropped some."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from lbctl.core.model import Address, Declaration
+from lbctl.daemon.surroundings import Surroundings
+from lbctl.errors import NetworkError
+from lbctl.network.fake import FakeNetwork
+from lbctl.network.port import LinkChanged, ProbePath
+from tests.unit.daemon.rig import LINK, declared
+
+LINKS = {LINK.name: LINK}
+A, B, C = (IPv4Address(f"192.0.2.{last}") for last in (11, 12, 13))
+
+
+class Telling(FakeNetwork):
+    """Notes what it is asked for; fails for whom it ``refuses``."""
+
+    def __init__(self) -> None:
+        super().__init__([LINK])
+        self.managed_now: list[Address] = []
+        self.released_now: list[Address] = []
+        self.paths_now: list[tuple[str, int]] = []
+        self.refuses: Address | None = None
+
+    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
+        if address == self.refuses:
+            raise NetworkError("no buffer space available")
+        self.managed_now.append(address)
+        await super().manage_neighbour(ifindex, address)
+
+    async def release_neighbour(self, ifindex: int, address: Address) -> None:
+        self.released_now.append(address)
+        await super().release_neighbour(ifindex, address)
+
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
+        self.paths_now.append(("all", len(paths)))
+        await super().set_probe_paths(paths)
+
+    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+        self.paths_now.append(("some", len(after)))
+        await super().change_probe_paths(before=before, after=after)
+
+    def forget(self) -> None:
+        for told in (self.managed_now, self.released_now, self.paths_now):
+            told.clear()
+
+
+class Scene:
+    """Surroundings that were settled for backends a and b."""
+
+    def __init__(self) -> None:
+        self.network = Telling()
+        self.surroundings = Surroundings(self.network)
+
+    async def settle(self, declaration: Declaration, *, is_known: bool = True, anew: bool = False) -> bool:
+        lingering: dict[Address, str] | None = {} if is_known else None
+        are_new = await self.surroundings.manage_neighbours(declaration, LINKS, lingering=lingering, anew=anew)
+        await self.surroundings.set_probe_paths(declaration, LINKS, anew=anew)
+        return are_new
+
+
+def played(scene: Callable[[Scene], Awaitable[None]]) -> None:
+    async def play() -> None:
+        made = Scene()
+        assert await made.settle(declared("a", "b"))
+        assert made.network.managed_now == [A, B] and made.network.paths_now == [("all", 2)]
+        made.network.forget()
+        await scene(made)
+
+    asyncio.run(play())
+
+
+def test_settled_again_touches_nothing() -> None:
+    async def scene(made: Scene) -> None:
+        assert not await made.settle(declared("a", "b weight=10"))
+        assert not (made.network.managed_now or made.network.released_now or made.network.paths_now)
+
+    played(scene)
+
+
+def test_settled_for_another_backend_touches_that_one() -> None:
+    async def scene(made: Scene) -> None:
+        assert await made.settle(declared("a", "b", "c"))
+        assert (made.network.managed_now, made.network.released_now) == ([C], [])
+        assert made.network.paths_now[0] == ("some", 1)
+
+    played(scene)
+
+
+def test_settled_without_a_backend_lets_go_of_that_one() -> None:
+    async def scene(made: Scene) -> None:
+        assert not await made.settle(declared("a"))
+        assert (made.network.managed_now, made.network.released_now) == ([], [B])
+        assert set(await made.network.owned_neighbours(LINK.ifindex)) == {A}
+
+    played(scene)
+
+
+def test_address_of_a_removed_backend_that_another_has_is_kept() -> None:
+    async def scene(made: Scene) -> None:
+        assert not await made.settle(declared("a", "z address=192.0.2.12"))
+        assert (made.network.managed_now, made.network.released_now) == ([], [])
+
+    played(scene)
+
+
+def test_settled_without_knowing_who_lingers_lets_go_of_nobody_until_that_is_known() -> None:
+    async def scene(made: Scene) -> None:
+        await made.settle(declared("a"), is_known=False)
+        assert not made.network.released_now
+        await made.settle(declared("a"))
+        assert made.network.released_now == [B]
+
+    played(scene)
+
+
+def test_settled_anew_touches_all() -> None:
+    """The kernel may have dropped entries and routes, as it does when a link goes down."""
+
+    async def scene(made: Scene) -> None:
+        assert await made.settle(declared("a", "b"), anew=True)
+        assert made.network.managed_now == [A, B] and made.network.paths_now == [("all", 2)]
+
+    played(scene)
+
+
+def test_interface_made_anew_has_its_neighbours_managed_again() -> None:
+    async def scene(made: Scene) -> None:
+        link = replace(LINK, ifindex=9)
+        made.network.push(LinkChanged(ifindex=link.ifindex, link=link))
+        await made.surroundings.manage_neighbours(declared("a", "b"), {link.name: link}, lingering={})
+        assert made.network.managed_now == [A, B]
+
+    played(scene)
+
+
+def test_settled_after_a_failure_is_complete() -> None:
+    async def scene(made: Scene) -> None:
+        made.network.refuses = B
+        with pytest.raises(NetworkError):
+            await made.settle(declared("a", "b"), anew=True)
+        made.network.refuses = None
+        made.network.forget()
+        await made.settle(declared("a", "b"))
+        assert made.network.managed_now == [A, B]
+
+    played(scene)
