@@ -124,9 +124,10 @@ def unwell(world: World, status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _service_states(world: World, name: str) -> frozenset[str]:
-    """Where the limit is tight, all that are left to take connections may be full."""
-    service = world.services.get(name)
-    is_tight = service is not None and world.pools[service.pool].limit == TIGHT
+    """Where the limit is tight, all that are left to take connections may be full. (The UDP service is at the first one's
+    place.)"""
+    service = world.services.get(name, next(iter(world.services.values())))
+    is_tight = world.pools[service.pool].limit == TIGHT
     return frozenset({"active", "no backend"} if is_tight else {"active"})
 
 

@@ -72,6 +72,7 @@ class Run:
         self.crowd.aim(self.ledger.world.accepting())
         self._until(lambda: [] if len(self.ledger.live) >= self.crowd.wanted else ["too few connections"], "begin")
         self._until(lambda: self._amiss(self.ledger.world), "begin")
+        self.crowd.held.clear()  # what was held while they were still dialling says nothing
         self.tally.first = leaks.count(self.stage.daemon)
 
     def take(self, step: Step) -> bool:

@@ -99,7 +99,8 @@ def test_member_that_takes_nothing_has_its_state_and_no_slot(world: World, state
 
 def status_of(world: World, **states: str) -> dict[str, object]:
     """What the daemon says when all is well but these services and members."""
-    services = [{"name": name, "state": states.get(name, "active"), "reason": "so"} for name in world.services]
+    names = [*world.services, *(["datagrams"] if world.has_datagrams else [])]
+    services = [{"name": name, "state": states.get(name, "active"), "reason": "so"} for name in names]
     pools = [
         {"name": key, "backends": [{"name": name, "state": states.get(f"{key}_{name}", "up")} for name in pool.members]}
         for key, pool in world.pools.items()
@@ -117,9 +118,11 @@ def test_service_without_backend_may_be_full_where_the_limit_is_tight() -> None:
     """One drained, one dead, and the last has as many connections as it may."""
     tight = WORLD.with_pool("p1", replace(WORLD.pools["p1"], limit=TIGHT))
     drained = replace(tight, overrides={"p1/m1": Override.DRAINED})
-    world = replace(drained, fates={**WORLD.fates, "backend2": Fate.CUT})
+    world = replace(drained, fates={**WORLD.fates, "backend2": Fate.CUT}, has_datagrams=True)
     members = {"p1_m1": "draining", "p1_m2": "down", "p1_m3": "full", "p6_m1": "down"}
-    assert list(unwell(world, status_of(world, s1="no backend", s4="no backend", **members))) == []
+    assert (
+        list(unwell(world, status_of(world, s1="no backend", s4="no backend", datagrams="no backend", **members))) == []
+    )
     assert list(unwell(world, status_of(world, s1="refused", **members))) == ["service s1 is refused: so"]
 
 
