@@ -28,6 +28,7 @@ Value = Any
 MAX_DEPTH = 16
 MAX_VALUES = 100_000
 
+_HALF = re.compile("[\ud800-\udfff]")
 _OTHER_VERSION = re.compile(r"^%YAML[ \t]+(?!1\.2\b)(\S*)", re.MULTILINE)
 
 
@@ -54,8 +55,8 @@ class Document:
         return self.places[path]
 
 
-class _TooMuchError(Exception):
-    """The file is deeper or larger than any sensible one."""
+class _RefusedError(Exception):
+    """The file is deeper or larger than any sensible one, or has what no text has."""
 
     def __init__(self, message: str, hint: str, place: Position | None = None) -> None:
         super().__init__(message)
@@ -84,9 +85,9 @@ class _BoundedComposer(Composer):
         self.count += 1
         event = self.parser.peek_event()
         if self.nesting > MAX_DEPTH:
-            raise _TooMuchError(*_TOO_DEEP, _position(event))
+            raise _RefusedError(*_TOO_DEEP, _position(event))
         if self.count > MAX_VALUES:
-            raise _TooMuchError(*_TOO_MANY)
+            raise _RefusedError(*_TOO_MANY)
         if getattr(event, "tag", None) is not None:
             raise MarkedYAMLError(problem=f"tag {_tag(event)} is not allowed", problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
@@ -104,7 +105,7 @@ def read_document(text: str, *, source: str) -> Document:
     reader = _Reader()
     try:
         value = reader.read(node, ())
-    except _TooMuchError as exc:
+    except _RefusedError as exc:
         raise InvalidConfigError([exc.mistake], source=source) from None
     return Document(value=value, places=reader.places, mistakes=tuple(reader.mistakes))
 
@@ -121,7 +122,7 @@ def _compose(text: str, source: str) -> Node | None:
     yaml.Composer = _BoundedComposer
     try:
         node: Node | None = yaml.compose(text)
-    except _TooMuchError as exc:
+    except _RefusedError as exc:
         mistake = exc.mistake
     except (YAMLError, ValueError) as exc:  # ValueError: an escape such as "\UFFFFFFFF" names no character
         mistake = _syntax_mistake(exc, text)
@@ -165,6 +166,16 @@ def _hint_for(problem: str) -> str:
     return "check indentation, colons, brackets and quotes up to this line"
 
 
+def _require_whole_characters(node: ScalarNode) -> None:
+    """An escape can name one half of a pair (UTF-16's surrogates), which nothing can be called that is ever told to anybody."""
+    if found := _HALF.search(str(node.value)):
+        raise _RefusedError(
+            f"has half a character, U+{ord(found[0]):04X}",
+            "write the character itself, or its code as \\U and eight digits",
+            _position(node),
+        )
+
+
 class _Reader:
     """Turns nodes into values, noting places and duplicate keys on the way."""
 
@@ -175,15 +186,16 @@ class _Reader:
     def read(self, node: Node, path: Path) -> Value:
         """The value of a node. Aliases are read once for each use, so the bounds hold for what they expand to."""
         if len(path) > MAX_DEPTH:
-            raise _TooMuchError(*_TOO_DEEP, _position(node))
+            raise _RefusedError(*_TOO_DEEP, _position(node))
         if len(self.places) > MAX_VALUES:
-            raise _TooMuchError(*_TOO_MANY)
+            raise _RefusedError(*_TOO_MANY)
         self.places.setdefault(path, Place(_position(node), _position(node)))
         if isinstance(node, MappingNode):
             return self._read_mapping(node, path)
         if isinstance(node, SequenceNode):
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, ScalarNode), "YAML has three kinds of nodes"
+        _require_whole_characters(node)
         return _scalar(node)
 
     def _read_mapping(self, node: MappingNode, path: Path) -> dict[str, Value]:
@@ -201,6 +213,8 @@ class _Reader:
 
     def _key(self, node: Node) -> str | None:
         """Keys are names, so they are taken as written: ``1`` and ``on`` are the text "1" and "on"."""
+        if isinstance(node, ScalarNode):
+            _require_whole_characters(node)
         if isinstance(node, ScalarNode) and (node.value != "<<" or node.style):
             return str(node.value)
         if isinstance(node, ScalarNode):

@@ -4,9 +4,10 @@ for each occasion. And the groups in which hosts ask for those of IPv6."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import IPv6Address
 
+from lbctl.core.addresses import by_number
 from lbctl.core.model import Address, Service
 from lbctl.core.tables import Lan
 from lbctl.daemon.neighbourhood import lan_of
@@ -35,21 +36,26 @@ class Announcer:
                 self._listening[link.ifindex] = vips
 
     def announce_new(
-        self, services: Iterable[Service], *, active: Mapping[Address, Lan], forwarding: Mapping[str, Link]
+        self,
+        declared: frozenset[Address],
+        *,
+        active: Mapping[Address, Lan],
+        forwarding: Mapping[str, Link],
+        claimed: Callable[[], Collection[Address]],
     ) -> None:
-        """Announce the active VIPs that were not announced yet; ``forwarding`` are the interfaces with the program, by name."""
+        """Announce the active VIPs that were not announced yet; ``forwarding`` are the interfaces with the program, by name.
+        Those that are declared no more, and have live connections, too: unless they are ``claimed`` by somebody else."""
         self._announced = {vip: lan for vip, lan in self._announced.items() if active.get(vip) == lan}
-        fresh: dict[str, list[Address]] = {}
-        for service in services:
-            link = forwarding.get(service.interface)
-            if link is None or not link.is_up or service.vip in self._announced or not is_announced(service):
-                continue
-            if active.get(service.vip) == lan_of(link):
-                fresh.setdefault(service.interface, []).append(service.vip)
-                self._announced[service.vip] = lan_of(link)
-        for interface, vips in fresh.items():
-            _log.info("%s: announcing %s", interface, ", ".join(map(str, vips)))
-            self._surroundings.announce(vips, forwarding[interface])
+        for interface, link in forwarding.items():
+            lan = lan_of(link)
+            fresh = [vip for vip in active if active[vip] == lan and vip not in self._announced] if link.is_up else []
+            if set(fresh) - declared:
+                others = claimed()
+                fresh = [vip for vip in fresh if vip in declared or vip not in others]
+            if fresh:
+                self._announced.update(dict.fromkeys(fresh, lan))
+                _log.info("%s: announcing %s", interface, ", ".join(map(str, sorted(fresh, key=by_number))))
+                self._surroundings.announce(fresh, link)
 
     def defend(self, vips: Iterable[Address], services: Iterable[Service], *, links: Mapping[str, Link]) -> None:
         """Say once more whose these VIPs are: a single announcement (RFC 5227 section 2.4)."""
@@ -59,17 +65,14 @@ class Announcer:
             if link is not None and link.is_up:
                 self._surroundings.announce([vip], link, times=1)
 
-    def links_changed(
-        self, services: Iterable[Service], *, before: Mapping[str, Link], after: Mapping[str, Link]
-    ) -> None:
+    def links_changed(self, *, before: Mapping[str, Link], after: Mapping[str, Link]) -> None:
         """An interface that came up, was made anew, or has another MAC, is a new occasion to announce its VIPs, and to
         listen: one that goes down leaves its groups."""
         risen = {name for name, link in after.items() if link.is_up and not _is_same_station(before.get(name), link)}
         for name in risen:
             _log.info("%s is up with MAC %s", name, after[name].mac.hex(":"))
-        for service in services:
-            if service.interface in risen:
-                self._announced.pop(service.vip, None)
+        lans = {lan_of(links[name]) for links in (before, after) for name in risen & links.keys()}
+        self._announced = {vip: lan for vip, lan in self._announced.items() if lan not in lans}
         goes_on = {link.ifindex for name, link in after.items() if link.is_up and name not in risen}
         self._listening = {ifindex: vips for ifindex, vips in self._listening.items() if ifindex in goes_on}
 

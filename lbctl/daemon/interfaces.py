@@ -17,6 +17,7 @@ from lbctl.daemon.facts import Facts
 from lbctl.daemon.monitor import Monitor
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.surroundings import Claims, Surroundings, faults_of
+from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane.port import Dataplane
 from lbctl.network.port import Link, LinkChanged
 
@@ -37,6 +38,7 @@ class Interfaces:
         exchanging: asyncio.Lock,
     ) -> None:
         self._reconciler = reconciler
+        self._dataplane = dataplane
         self._surroundings = surroundings
         self._facts = facts
         self._monitor = monitor
@@ -72,7 +74,7 @@ class Interfaces:
     async def present(self) -> Mapping[str, Link]:
         """The links now. What is announced again when they changed is noted; to be settled."""
         links = await self._surroundings.present_links(self._reconciler.declaration)
-        self._announcer.links_changed(self._reconciler.declaration.services, before=self.links, after=links)
+        self._announcer.links_changed(before=self.links, after=links)
         return links
 
     async def attach(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
@@ -87,7 +89,12 @@ class Interfaces:
         try:
             await self._announcer.listen(self.links, active=active)
         finally:
-            self._announcer.announce_new(self._reconciler.declaration.services, active=active, forwarding=forwarding)
+            self._announcer.announce_new(
+                announced_vips(self._reconciler.declaration),
+                active=active,
+                forwarding=forwarding,
+                claimed=self._dataplane.claims,
+            )
 
     def defend(self, vips: Iterable[Address]) -> None:
         """Say once more whose these are."""

@@ -20,6 +20,8 @@ ROWS: tuple[Wrong, ...] = (
     ),
     whole("yaml-two-colons", "interfaces: eth0§: {}\n", says=("mapping values are not allowed",), hint="indentation"),
     whole("yaml-two-documents", f"{GOOD}§---\n{GOOD}", says=("another document",), hint="second '---'"),
+    whole("yaml-half-a-character", 'interfaces: §"\\ud800"\n', says=("half a character, U+D800",), hint="eight digits"),
+    whole("yaml-half-a-character-key", '§"\\ud800": {}\n', says=("half a character, U+D800",), hint="eight digits"),
     whole("yaml-control-character", "interfaces: §\x07\n", says=("U+0007",), hint="UTF-8"),
     whole("yaml-1.1", f"§%YAML 1.1\n---\n{GOOD}", says=("YAML 1.1",), hint="YAML 1.2"),
     whole("yaml-undefined-alias", "interfaces: §*nics\n", says=("undefined alias",), hint="&name"),

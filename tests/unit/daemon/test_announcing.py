@@ -44,12 +44,15 @@ class Booth:
         self.network = FakeNetwork(LINKS.values())
         self.surroundings = Surroundings(self.network)
         self.announcer = Announcer(self.surroundings)
+        self.removed: dict[Address, Lan] = {}
+        self.claimed: frozenset[Address] = frozenset()
 
     async def announce(self, *services: Service, **places: Lan) -> list[tuple[str, Address]]:
         """What is announced once, now that the VIPs of these services are active where they say."""
         self.network.announcements.clear()
-        active = {each.vip: places.get(each.interface.replace(".", "_"), LAN) for each in services}
-        self.announcer.announce_new(services, active=active, forwarding=LINKS)
+        lans = {each.vip: places.get(each.interface.replace(".", "_"), LAN) for each in services}
+        active = {vip: lan for vip, lan in lans.items() if vip != ROUTED_VIP6} | self.removed
+        self.announcer.announce_new(frozenset(lans), active=active, forwarding=LINKS, claimed=lambda: self.claimed)
         await asyncio.sleep(0)
         return list(self.network.announcements)
 
@@ -83,9 +86,29 @@ def test_vip_that_moves_to_another_vlan_is_announced_there() -> None:
     play(scene)
 
 
-def test_vip_that_is_still_answered_for_elsewhere_waits() -> None:
+def test_vip_that_is_still_answered_for_elsewhere_is_announced_there_alone() -> None:
     async def scene(booth: Booth) -> None:
-        assert await booth.announce(service(VIP, interface="eth0.20"), eth0_20=LAN) == []
+        assert await booth.announce(service(VIP, interface="eth0.20"), eth0_20=LAN) == [("eth0", VIP)]
+
+    play(scene)
+
+
+def test_vip_that_was_removed_and_has_connections_is_announced_when_the_mac_changes() -> None:
+    """Else its clients go on sending to a MAC that is nobody's."""
+
+    async def scene(booth: Booth) -> None:
+        booth.removed = {VIP6: LAN}
+        await booth.announce(service(VIP))
+        booth.announcer.links_changed(before=LINKS, after=LINKS | {"eth0": replace(LINK, mac=bytes(5) + b"\7")})
+        assert await booth.announce(service(VIP)) == [("eth0", VIP), ("eth0", VIP6)]
+
+    play(scene)
+
+
+def test_vip_that_was_removed_and_is_somebody_elses_now_is_not_announced() -> None:
+    async def scene(booth: Booth) -> None:
+        booth.removed, booth.claimed = {VIP6: LAN}, frozenset({VIP, VIP6})
+        assert await booth.announce(service(VIP)) == [("eth0", VIP)]
 
     play(scene)
 
@@ -96,7 +119,7 @@ def test_interface_that_changed_is_an_occasion_to_announce_its_vips(change: dict
         services = [service(VIP), service(VIP6, interface="eth0.20")]
         after = LINKS | {"eth0.20": replace(VLAN20, **change)}  # type: ignore[arg-type]
         await booth.announce(*services, eth0_20=Lan(2, 20))
-        booth.announcer.links_changed(services, before=LINKS, after=after)
+        booth.announcer.links_changed(before=LINKS, after=after)
         assert [vip for _, vip in await booth.announce(*services, eth0_20=Lan(2, 20))] == [VIP6]
 
     play(scene)
@@ -120,7 +143,7 @@ def test_interface_that_came_up_again_listens_again() -> None:
         await booth.announcer.listen(LINKS, active={VIP6: LAN})
         for before, after in ((LINKS, down), (down, LINKS)):
             booth.network.listened_for.clear()
-            booth.announcer.links_changed([], before=before, after=after)
+            booth.announcer.links_changed(before=before, after=after)
             await booth.announcer.listen(after, active={VIP6: LAN})
         assert booth.network.listened_for == {2: {VIP6}}
 
