@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ _MEMORY_SLACK_MB = 24.0
 """A daemon that has compiled, answered requests and met every code path is that much larger than one that has just begun."""
 _DESCRIPTOR_SLACK = 8
 """Probes and requests under way have sockets."""
-_THREAD_SLACK = 4
-"""Those of the executor that work has been given to, which stay."""
+_THREAD_SLACK = min(32, (os.cpu_count() or 1) + 4)
+"""Those of the event loop's executor, which stay once work was given to them (`concurrent.futures.ThreadPoolExecutor`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
