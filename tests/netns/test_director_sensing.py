@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import pytest
 
@@ -57,9 +58,10 @@ class Stage:
 
     def flow(self, transfer: Transfer, vip: Address) -> FlowStatus:
         """The row of a live connection."""
-        own = transfer.socket.getsockname()[1]
+        address, port, *_ = transfer.socket.getsockname()
+        own = ("tcp", ip_address(address), port, vip)
         found = get(self.daemon.socket, f"/v1/flows?limit={MOST_FLOWS}", Flows).flows
-        (flow,) = [row for row in found if (row.protocol, row.client_port, row.vip) == ("tcp", own, vip)]
+        (flow,) = [row for row in found if (row.protocol, row.client, row.client_port, row.vip) == own]
         return flow
 
 
