@@ -9,7 +9,6 @@ from lbctl.core.effects.outlook import Outlook
 from lbctl.core.effects.wording import counted, named
 from lbctl.core.features import Features, features_in, features_of
 from lbctl.core.ids import identity
-from lbctl.core.model import Announce
 from lbctl.core.plan import (
     SetBackend,
     SetInterface,
@@ -64,9 +63,8 @@ def _compiled(outlook: Outlook, features: Features) -> Iterator[Price]:
 
 def _asked(outlook: Outlook) -> Iterator[Price]:
     """Of VIPs that are to be answered for where they are not now."""
-    announced = {service.vip for service in outlook.after.services if service.announce is Announce.ARP}
-    fresh = [vip for vip in outlook.will_be.vips if vip in announced]
-    fresh = [vip for vip in fresh if outlook.was.vips.get(vip) != outlook.will_be.vips[vip]]
+    before = outlook.was.vips
+    fresh = [vip for vip, lan in outlook.will_be.vips.items() if lan != ROUTED and before.get(vip) != lan]
     if fresh:
         text = f"ask the network whether anybody else has {named([str(vip) for vip in fresh])}"
         yield Price(text=text, takes_s=VIP_PROBE_S)

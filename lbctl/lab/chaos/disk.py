@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,12 +29,6 @@ class Disk:
     def free(self) -> None:
         """Give it back."""
         (self.path / _BALLAST).unlink(missing_ok=True)
-
-    @property
-    def free_bytes(self) -> int:
-        """What is left."""
-        found = os.statvfs(self.path)
-        return found.f_bavail * found.f_frsize
 
 
 @contextmanager
