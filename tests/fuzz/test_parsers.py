@@ -3,12 +3,16 @@ within bounds of time, all of them within bounds of memory."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import time
 from random import Random
 
 import pytest
 
-from tests.fuzz import running
+from lbctl.daemon import state
+from lbctl.daemon.state.jsonfile import JsonStore
+from tests.fuzz import running, states
 from tests.fuzz.__main__ import INPUTS, SEED
 from tests.fuzz.catalogue import FUZZERS
 from tests.fuzz.fuzzer import Feed, Fuzzer, pure
@@ -32,6 +36,12 @@ def test_parser_fed_a_million_times_keeps_its_promises(fuzzer: Fuzzer) -> None:
     row = run(fuzzer, inputs=INPUTS, seed=time.time_ns() % (1 << 32))
     assert row.accepted > 0
     assert row.refused > 0
+
+
+def test_fuzzers_of_state_files_leave_out_no_store() -> None:
+    for module in pkgutil.iter_modules(state.__path__, f"{state.__name__}."):
+        importlib.import_module(module.name)
+    assert set(states.STORES) == set(JsonStore.__subclasses__())
 
 
 # The fuzzers themselves ----------------------------------------------------------------------------------------------
