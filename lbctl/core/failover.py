@@ -86,7 +86,7 @@ def standings_with(
         for backend in pool.backends
         if backend.name != actives.get(pool.name)
     }
-    return {label: _standby(stands, idle[label]) if label in idle else stands for label, stands in standings.items()}
+    return {**standings, **{label: _standby(standings[label], active) for label, active in idle.items()}}
 
 
 def _standby(stands: Standing, active: str | None) -> Standing:

@@ -197,6 +197,8 @@ def diff(current: Tables, desired: Tables) -> Plan:
 
 def _changes(before: Mapping[Key, Row], after: Mapping[Key, Row]) -> Iterator[tuple[Key, Row | None, Row | None]]:
     """Keys whose rows differ, those of ``after`` first, each in its mapping's order."""
+    if before == after:  # as most are; that is found out at once, should the rows be the same objects
+        return
     for key, row in after.items():
         was = before.get(key)
         if was is not row and was != row:

@@ -3,9 +3,8 @@ everybody's connections would cut what is alive."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Set
 
-from lbctl.core.model import Backend
 from lbctl.network.port import Neighbour
 
 _HEARD = ("reachable", "stale", "delay")
@@ -21,12 +20,8 @@ class Doubts:
     """``labels`` are the backends that fell silent while nobody else was heard. Each is doubted until it answers itself."""
 
     def __init__(self) -> None:
-        self.labels: set[str] = set()
+        self.labels: Set[str] = frozenset()
 
-    def note(self, backends: Iterable[Backend], *, silent: Collection[str], heard: Collection[str]) -> None:
-        """``silent`` are labels; ``heard`` are the interfaces on which at least one backend answers now."""
-        for backend in backends:
-            if backend.label not in silent:
-                self.labels.discard(backend.label)
-            elif backend.interface not in heard:
-                self.labels.add(backend.label)
+    def note(self, *, silent: Set[str], unheard: Set[str]) -> None:
+        """Who is silent now, by label; ``unheard`` are those of them on whose interface nobody answers."""
+        self.labels = (self.labels & silent) | unheard

@@ -33,7 +33,7 @@ from lbctl.daemon.state.overrides import Overrides
 from lbctl.daemon.state.store import Remembered
 from lbctl.daemon.tabling import Tabling
 from lbctl.daemon.vips import announced_vips
-from lbctl.daemon.weighing import Heard, Weighing
+from lbctl.daemon.weighing import NOTHING_SPECIAL, Heard, Weighing
 from lbctl.dataplane.layout import BACKENDS, INTERFACES, MEMBERS, POOLS, SERVICES, SLOTS, SOURCES
 from lbctl.dataplane.port import Connected, Dataplane, IdleLimits, Sweep
 from lbctl.errors import KernelError
@@ -172,19 +172,10 @@ class Reconciler:
 
     def _heard(self) -> Mapping[str, Heard]:
         """All that is known of each declared backend, by label."""
-        full, doubted = self._full(), self._weighing.doubted
+        special = self._weighing.special(self.overrides, self.ramps, full=self._full())
         members, neighbours = self.observed.members, self.neighbourhood.neighbours
         return {
-            label: Heard(
-                backend=backend,
-                member=members[label],
-                neighbour=neighbours.get(backend.address),
-                override=self.overrides.of(label),
-                is_silence_doubted=label in doubted,
-                is_full=label in full,
-                given_weight=self.overrides.weight_of(label),
-                ramp_percent=self.ramps.get(label, 100),
-            )
+            label: Heard(backend, members[label], neighbours.get(backend.address), special.get(label, NOTHING_SPECIAL))
             for label, backend in self.index.backends.items()
         }
 

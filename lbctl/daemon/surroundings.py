@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
-from lbctl.core.model import Address, Backend, Declaration, Interface, Protocol
+from lbctl.core.model import Address, Declaration, Interface, Protocol
 from lbctl.daemon.monitor import Route
 from lbctl.daemon.vips import is_announced
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
@@ -139,13 +139,18 @@ class Surroundings:
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
         """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service
         first; from the director's own address of the backend's family."""
-        interfaces = {interface.name: interface for interface in declaration.interfaces}
+        own = {
+            (interface.name, address.version): address.ip
+            for interface in declaration.interfaces
+            for address in (interface.address, interface.address6)
+            if address
+        }
         vips = _vips_by_pool(declaration)
         return {
             backend.label: Route(
                 vips=vips[backend.pool],
                 mark=self.mark(backend.label),
-                source=_own_address(interfaces[backend.interface], backend),
+                source=own.get((backend.interface, backend.address.version)),
             )
             for backend in declaration.backends()
         }
@@ -210,12 +215,6 @@ def _places(
 
 def _paths(ways: Iterable[_Way]) -> frozenset[ProbePath]:
     return frozenset(ProbePath(mark=mark, vips=vips, via=via, ifindex=ifindex) for mark, vips, via, ifindex in ways)
-
-
-def _own_address(interface: Interface, backend: Backend) -> Address | None:
-    """The director's own of the family of a backend's; there is one, for a backend is in the subnet of one."""
-    own = interface.own(backend.address)
-    return own.ip if own else None
 
 
 def _vips_by_pool(declaration: Declaration) -> Mapping[str, tuple[Address, ...]]:

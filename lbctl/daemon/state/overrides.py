@@ -56,6 +56,11 @@ class Overrides(Content):
             return Override.DRAINED
         return Override.HALTED if label in self.halted else None
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """The backends of which something was said that is not over."""
+        return self.drained | self.halted | self.weights.keys() | self.slow_starts.keys()
+
     def weight_of(self, label: str) -> int | None:
         """The weight that was given to this backend, if any."""
         given = self.weights.get(label)

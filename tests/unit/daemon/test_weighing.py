@@ -12,7 +12,7 @@ from lbctl.core.health import DownCause, Health, Status
 from lbctl.core.model import Backend, ResetOnDown, TcpCheck
 from lbctl.core.standing import Override, standing
 from lbctl.daemon.observed import Member
-from lbctl.daemon.weighing import Heard, Weighing
+from lbctl.daemon.weighing import Heard, Special, Weighing
 from lbctl.network.port import Neighbour
 from tests.unit.daemon.rig import HEALTHY, REFUSED, UNREACHABLE
 
@@ -51,11 +51,14 @@ HEARD = st.builds(
     backend=BACKENDS,
     member=MEMBERS,
     neighbour=st.none() | NEIGHBOURS,
-    override=st.sampled_from([None, *Override]),
-    is_silence_doubted=st.booleans(),
-    is_full=st.booleans(),
-    given_weight=st.sampled_from([None, 0, 50]),
-    ramp_percent=st.sampled_from([10, 100]),
+    special=st.builds(
+        Special,
+        override=st.sampled_from([None, *Override]),
+        is_silence_doubted=st.booleans(),
+        is_full=st.booleans(),
+        given_weight=st.sampled_from([None, 0, 50]),
+        ramp_percent=st.sampled_from([10, 100]),
+    ),
 )
 
 
