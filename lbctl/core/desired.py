@@ -13,21 +13,16 @@ from typing import Any
 
 from lbctl.core.entrances import interface_rows, moved, service_rows, vip_lans
 from lbctl.core.ids import FREE, Ids, Ref, identity
-from lbctl.core.model import Backend, Declaration, WrongPort
+from lbctl.core.model import Declaration, WrongPort
 from lbctl.core.shares import Share, classes_of, row_numbers, rows_of, shares_of
 from lbctl.core.situation import Limits, NicFacts, Situation
 from lbctl.core.tables import BackendRow, BackendState, Lan, Slots, Tables
 from lbctl.core.takers import members, owned_slots
 
-__all__ = ["Limits", "NicFacts", "Situation", "backend_key", "desired_tables"]
+__all__ = ["Limits", "NicFacts", "Situation", "desired_tables"]
 
 NOWHERE = Lan(0)
 """The segment of a backend whose interface was never seen."""
-
-
-def backend_key(backend: Backend) -> str:
-    """What a backend is recognised by: under another address it is another server."""
-    return backend.key
 
 
 def desired_tables(declaration: Declaration, situation: Situation, *, current: Tables, limits: Limits) -> Tables:
@@ -85,7 +80,7 @@ def _refs(
     """Each declared backend's reference by label. Removed backends keep their ids while they are busy; one that takes
     connections until this very moment counts as busy, for a client may have come since the flows were counted."""
     taking = {number for number, row in current.backends.items() if row.state is BackendState.UP}
-    keys = {backend.label: backend_key(backend) for backend in declaration.backends()}
+    keys = {backend.label: backend.key for backend in declaration.backends()}
     declared = {identity(key) for key in keys.values()}
     removed = {number for number, row in current.backends.items() if row.identity not in declared}
     ids = _ids_of(current, limits).without(*removed).release(*removed - situation.busy_backends - taking)
@@ -108,6 +103,7 @@ def _declared(
 ) -> Mapping[int, BackendRow]:
     """Rows that are as they were are the same objects: of thousands, most are."""
     rows: dict[int, BackendRow] = {}
+    lans = {name: nic.lan for name, nic in situation.nics.items()}
     for backend in declaration.backends():
         ref = refs[backend.label]
         was = current.backends.get(ref.id)
@@ -115,7 +111,7 @@ def _declared(
             ref.generation,
             ids.rows[ref.id].identity,
             backend.address,
-            _lan(backend, ref, situation, was),
+            lans.get(backend.interface) or _former_lan(ref, was),
             situation.standings[backend.label].state,
             situation.macs.get(backend.address),
             backend.connection_limit,
@@ -126,11 +122,8 @@ def _declared(
     return rows
 
 
-def _lan(backend: Backend, ref: Ref, situation: Situation, was: BackendRow | None) -> Lan:
-    """Where a backend is; while its interface is not there, where it was."""
-    nic = situation.nics.get(backend.interface)
-    if nic is not None:
-        return nic.lan
+def _former_lan(ref: Ref, was: BackendRow | None) -> Lan:
+    """Where a backend was, of which nobody knows where it is: its interface is not there."""
     return was.lan if was is not None and was.generation == ref.generation else NOWHERE
 
 

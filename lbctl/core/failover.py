@@ -64,8 +64,14 @@ def receivers(declaration: Declaration) -> tuple[Backend, ...]:
 
 def still_declared(actives: Mapping[str, str], before: Declaration, after: Declaration) -> Mapping[str, str]:
     """The active backends that another file has, too. One under another address is another server."""
-    addresses = {backend.label: backend.address for backend in after.backends()}
-    gone = {backend.label for backend in before.backends() if addresses.get(backend.label) != backend.address}
+    there = {backend.key for pool in after.pools if pool.name in actives for backend in pool.backends}
+    gone = {
+        backend.label
+        for pool in before.pools
+        if pool.name in actives
+        for backend in pool.backends
+        if backend.key not in there
+    }
     return {pool: name for pool, name in actives.items() if f"{pool}/{name}" not in gone}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Self
+from typing import NamedTuple, Self
 
 from lbctl.errors import LbctlError
 
@@ -32,16 +32,14 @@ def identity(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8, person=b"lbctl ids").digest(), "little") or 1
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """What flows and slots carry: an id (from 1) and its generation (from 1 to 65,535)."""
 
     id: int
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What the kernel keeps for an id: the latest generation, and the holder's identity or `FREE`."""
 
     generation: int
@@ -66,7 +64,7 @@ class Ids:
         Leaving out a row that was used forgets its generation; rows of generation 0 were never used and may be left out.
         Whatever is held counts as live; `unclaimed` then tells what the declaration no longer has.
         """
-        rows = {number: Row(*row) for number, row in existing.items() if row[0]}
+        rows = {number: Row._make(row) for number, row in existing.items() if row[0]}
         return cls(limit=limit, rows=MappingProxyType(rows))
 
     def exported(self) -> dict[int, tuple[int, int]]:
@@ -111,7 +109,7 @@ class Ids:
 
     def release(self, *numbers: int) -> Self:
         """Free retired ids, nothing carries them any more. `KeyError` if nobody holds one, `ValueError` if it is live."""
-        rows = {number: replace(self._held(number), identity=FREE) for number in numbers}
+        rows = {number: self._held(number)._replace(identity=FREE) for number in numbers}
         for number in numbers:
             if number not in self.retired:
                 raise ValueError(f"id {number} is live: retire it first")
@@ -151,4 +149,4 @@ class Ids:
     def _with_rows(self, rows: Mapping[int, Row], *, no_longer_retired: Iterable[int]) -> Self:
         """With these rows in place of theirs."""
         all_rows = MappingProxyType({**self.rows, **rows}) if rows else self.rows
-        return replace(self, rows=all_rows, retired=self.retired.difference(no_longer_retired))
+        return replace(self, rows=all_rows, retired=self.retired and self.retired.difference(no_longer_retired))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lbctl.core import failover
-from lbctl.core.desired import backend_key, desired_tables
+from lbctl.core.desired import desired_tables
 from lbctl.core.effects.outlook import Outlook
 from lbctl.core.ids import identity
 from lbctl.core.model import Backend, Declaration
@@ -60,5 +60,5 @@ def _stands(backend: Backend) -> Standing:
 def _former_receivers(before: Declaration, after: Declaration) -> frozenset[int]:
     """Of those that are not declared any more, whoever must not receive beside another."""
     both = (*failover.receivers(before), *failover.turned_receivers(before, after))
-    declared = {identity(backend_key(backend)) for backend in after.backends()}
-    return frozenset(identity(backend_key(backend)) for backend in both) - declared
+    declared = {identity(backend.key) for backend in after.backends()}
+    return frozenset(identity(backend.key) for backend in both) - declared

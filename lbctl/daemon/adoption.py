@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from lbctl.core.capacity import Capacity
-from lbctl.core.desired import backend_key
 from lbctl.core.failover import has_one, receivers
 from lbctl.core.health import Health
 from lbctl.core.ids import identity
@@ -32,7 +31,7 @@ def remembered_member(
 ) -> tuple[Health, Capacity]:
     """Where a backend begins that no table has, as after a reboot. Of a pool with failover only the active one is believed to
     be up: before their first probe the others must not take over because it is slower to be found."""
-    was = remembered.get(backend_key(backend))
+    was = remembered.get(backend.key)
     if was is None:
         return Health(since_s=now), Capacity()
     is_spare = actives.get(backend.pool, backend.name) != backend.name
@@ -44,9 +43,7 @@ def adopted_actives(declaration: Declaration, current: Tables) -> Mapping[str, s
     """The active backend of each pool with failover, as the kernel has it: the one that takes connections."""
     taking = {row.identity for row in current.backends.values() if row.state is BackendState.UP}
     return {
-        backend.pool: backend.name
-        for backend in reversed(receivers(declaration))
-        if identity(backend_key(backend)) in taking
+        backend.pool: backend.name for backend in reversed(receivers(declaration)) if identity(backend.key) in taking
     }
 
 
@@ -60,7 +57,7 @@ def adopted_former_receivers(
     pools |= {identity(name) for name in actives if name not in names}
     blocks = [current.slots[number] for number, row in current.pools.items() if row.identity in pools]
     owners = {ref for block in blocks for ref in np.unique(block).tolist()}
-    declared = {identity(backend_key(backend)) for backend in declaration.backends()}
+    declared = {identity(backend.key) for backend in declaration.backends()}
     rows = current.backends.items()
     return frozenset(row.identity for n, row in rows if current.reference(n) in owners) - declared
 
@@ -76,8 +73,7 @@ def adopted_percents(declaration: Declaration, current: Tables, *, weights: Mapp
         if owners is None:
             continue
         per_weight = {
-            backend.label: float((owners == refs.get(identity(backend_key(backend)), -1)).sum())
-            / weights[backend.label]
+            backend.label: float((owners == refs.get(identity(backend.key), -1)).sum()) / weights[backend.label]
             for backend in pool.backends
             if weights[backend.label]
         }

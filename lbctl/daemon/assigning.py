@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 
 from lbctl.core.assignments import Book, private_pools, settle
-from lbctl.core.desired import backend_key
 from lbctl.core.ids import identity
 from lbctl.core.model import Address, Pool
 from lbctl.daemon.reconcile import Reconciler
@@ -104,7 +103,7 @@ class Assigner:
         """References of the pool's backends, by name."""
         tables = self._reconciler.current
         known = {row.identity: tables.reference(number) for number, row in tables.backends.items()}
-        keys = {backend.name: identity(backend_key(backend)) for backend in pool.backends}
+        keys = {backend.name: identity(backend.key) for backend in pool.backends}
         return {name: known[key] for name, key in keys.items() if key in known}
 
 

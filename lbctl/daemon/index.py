@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from lbctl.core.desired import backend_key
 from lbctl.core.entrances import interface_of
 from lbctl.core.ids import identity
 from lbctl.core.model import Address, Backend, Declaration
@@ -17,9 +16,7 @@ class Index:
 
     def __init__(self, declaration: Declaration) -> None:
         self.backends: Mapping[str, Backend] = {backend.label: backend for backend in declaration.backends()}
-        self.identities: Mapping[str, int] = {
-            label: identity(backend_key(backend)) for label, backend in self.backends.items()
-        }
+        self.identities: Mapping[str, int] = {label: identity(backend.key) for label, backend in self.backends.items()}
         self.labels: Mapping[int, str] = {number: label for label, number in self.identities.items()}
         self.interfaces: Mapping[Address, str] = {each.address: each.interface for each in self.backends.values()}
         self._declaration = declaration

@@ -10,10 +10,9 @@ from types import MappingProxyType
 from lbctl.core import capacity as capacities
 from lbctl.core import health as healths
 from lbctl.core.capacity import Capacity
-from lbctl.core.desired import backend_key
 from lbctl.core.health import Health
 from lbctl.core.ids import identity
-from lbctl.core.model import CheckTiming, Declaration
+from lbctl.core.model import Backend, Declaration
 from lbctl.core.tables import Tables
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.adoption import adopted_health, adopted_percents, remembered_member
@@ -45,13 +44,12 @@ class Observed:
         remembered: Mapping[str, Remembered] = MappingProxyType({}),
         actives: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._declaration = declaration
-        self._timings, self._keys = _timings(declaration), _keys(declaration)
+        self._declaration, self._backends = declaration, _by_label(declaration)
         self.members: dict[str, Member] = {}
         shares = adopted_percents(declaration, current, weights=_weights(declaration, overrides, now=now))
         rows = {row.identity: row for row in current.backends.values()}
         for backend in declaration.backends():
-            row = rows.get(identity(backend_key(backend)))
+            row = rows.get(identity(backend.key))
             if not rows:
                 self.members[backend.label] = Member(*remembered_member(backend, remembered, actives=actives, now=now))
                 continue
@@ -62,10 +60,10 @@ class Observed:
 
     def declare(self, declaration: Declaration, *, now: float) -> None:
         """Another file. What is known of backends that stay (under the same address) stays known."""
-        before = {backend.label: backend for backend in self._declaration.backends()}
         known = {}
         for backend in declaration.backends():
-            stays = backend.label in before and before[backend.label].address == backend.address
+            before = self._backends.get(backend.label)
+            stays = before is not None and before.key == backend.key
             has_agent = stays and backend.agent is not None
             member = self.members[backend.label] if stays else Member(Health(since_s=now), _FULL)
             is_kept = has_agent or member.capacity == _FULL
@@ -74,15 +72,14 @@ class Observed:
 
     def restore(self, declaration: Declaration, members: dict[str, Member]) -> None:
         """Go back to what was known."""
-        self._declaration, self.members = declaration, members
-        self._timings, self._keys = _timings(declaration), _keys(declaration)
+        self._declaration, self._backends, self.members = declaration, _by_label(declaration), members
 
     def probed(self, label: str, result: ProbeResult, *, now: float) -> tuple[healths.HealthEvent, ...]:
         """A probe ended. One of a backend that was removed meanwhile counts for nothing."""
         member = self.members.get(label)
         if member is None:
             return ()
-        health, events = healths.observe(member.health, result, timing=self._timings[label], now=now)
+        health, events = healths.observe(member.health, result, timing=self._backends[label].check.timing, now=now)
         self.members[label] = replace(member, health=health)
         return events
 
@@ -98,10 +95,10 @@ class Observed:
         return events
 
     def to_remember(self, before: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
-        """What to begin with after a reboot, by `backend_key`; of those not probed yet what was remembered ``before``."""
+        """What to begin with after a reboot, by `Backend.key`; of those not probed yet what was remembered ``before``."""
         found: dict[str, Remembered] = {}
         for label, member in self.members.items():
-            key = self._keys[label]
+            key = self._backends[label].key
             if member.health.status is not healths.Status.UNKNOWN:
                 found[key] = _remembered(member.health.accepts_new, member.capacity.percent)
             elif key in before:
@@ -139,12 +136,8 @@ def _weights(declaration: Declaration, overrides: Overrides, *, now: float) -> M
     }
 
 
-def _timings(declaration: Declaration) -> Mapping[str, CheckTiming]:
-    return {backend.label: backend.check.timing for backend in declaration.backends()}
-
-
-def _keys(declaration: Declaration) -> Mapping[str, str]:
-    return {backend.label: backend_key(backend) for backend in declaration.backends()}
+def _by_label(declaration: Declaration) -> Mapping[str, Backend]:
+    return {backend.label: backend for backend in declaration.backends()}
 
 
 @cache

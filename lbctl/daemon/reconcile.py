@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 
 from lbctl.core import failover
-from lbctl.core.desired import backend_key
 from lbctl.core.drift import drift
 from lbctl.core.ids import identity
 from lbctl.core.model import Address, Declaration
@@ -92,7 +91,7 @@ class Reconciler:
     def declare(self, declaration: Declaration, *, now: float) -> None:
         """Another file. What is known of backends that stay (under the same address) stays known."""
         both = (*failover.receivers(self.declaration), *failover.turned_receivers(self.declaration, declaration))
-        self._former_receivers |= {identity(backend_key(backend)) for backend in both}
+        self._former_receivers |= {identity(backend.key) for backend in both}
         self.index = Index(declaration)
         self._weighing.keep_only(self.index.backends.keys())
         self._former_receivers -= self.index.labels.keys()

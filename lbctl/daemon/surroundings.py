@@ -252,11 +252,11 @@ def faults_of(declaration: Declaration, links: Mapping[str, Link]) -> tuple[str,
 
 def _narrow_ways(declaration: Declaration, links: Mapping[str, Link]) -> Iterator[str]:
     """Larger packets than a backend's segment carries are lost behind the director, which is no router that would say so."""
+    behind = {pool.name: {backend.interface for backend in pool.backends} for pool in declaration.pools}
+    fallbacks = {pool.name: pool.fallback or pool.name for pool in declaration.pools}
     for service in declaration.services:
-        pool = declaration.pool(service.pool)
-        pools = (pool, declaration.fallback_of(pool) or pool)
-        behind = {backend.interface for each in pools for backend in each.backends}
-        for name in sorted(behind & links.keys() if service.interface in links else ()):
+        ways = behind[service.pool] | behind[fallbacks[service.pool]]
+        for name in sorted(ways & links.keys() if service.interface in links else ()):
             here, there = links[service.interface].mtu, links[name].mtu
             if there < here:
                 what = f"{name} carries packets of {there} bytes, {service.interface} of {here}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import lru_cache, reduce
 from ipaddress import IPv4Address, IPv6Address
 from operator import or_
 from typing import Any
@@ -135,12 +135,17 @@ def service_word(key: ServiceKey) -> int:
 
 def service_key(word: int, vip6_of: Callable[[int], IPv6Address]) -> ServiceKey:
     """The reverse of `service_word`; ``vip6_of`` knows which VIP a number stands for."""
+    return _service_key(word, vip6_of(word & _WORD_MASK) if is_service6(word) else None)
+
+
+@lru_cache(maxsize=1 << 13)
+def _service_key(word: int, vip6: IPv6Address | None) -> ServiceKey:
+    """Remembered: there may be thousands, and they are read back at each change."""
     raw = word.to_bytes(8, "little")
     protocol = _PROTOCOLS.get(raw[6])
     if protocol is None or raw[7] not in _FAMILY_BYTES.values():
         raise _unknown(f"a service with protocol number {raw[6]} of family {raw[7]}")
-    vip = vip6_of(word & _WORD_MASK) if is_service6(word) else IPv4Address(raw[:4])
-    return ServiceKey(vip=vip, port=int.from_bytes(raw[4:6], "big"), protocol=protocol)
+    return ServiceKey(vip=vip6 or IPv4Address(raw[:4]), port=int.from_bytes(raw[4:6], "big"), protocol=protocol)
 
 
 def is_service6(word: int) -> bool:

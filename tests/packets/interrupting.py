@@ -12,7 +12,6 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from lbctl.config.loader import parse
-from lbctl.core.desired import backend_key
 from lbctl.core.ids import identity
 from lbctl.core.model import Address, Backend, Declaration, Protocol
 from lbctl.core.plan import Step
@@ -265,7 +264,7 @@ def meaning(tables: Tables, declaration: Declaration) -> dict[str, object]:
     """The declared part, in terms that no id has a part in: who owns which slot, which service has which pool and list.
 
     What is declared no more stays while it has connections."""
-    names = {identity(backend_key(backend)): backend.label for backend in declaration.backends()}
+    names = {identity(backend.key): backend.label for backend in declaration.backends()}
     numbers = {number: names.get(row.identity, "removed") for number, row in tables.backends.items()}
     pools = {number: row.identity for number, row in tables.pools.items()}
     rows = {

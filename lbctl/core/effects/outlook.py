@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lbctl.core.desired import backend_key
 from lbctl.core.ids import identity
 from lbctl.core.model import Backend, Declaration
 from lbctl.core.tables import NOBODY, BackendRow, Tables, id_of
@@ -58,12 +57,12 @@ class Outlook:
     @cached_property
     def servers_before(self) -> Mapping[int, Backend]:
         """By identity: under another address it is another server."""
-        return {identity(backend_key(backend)): backend for backend in self.backends_before.values()}
+        return {identity(backend.key): backend for backend in self.backends_before.values()}
 
     @cached_property
     def servers_after(self) -> Mapping[int, Backend]:
         """By identity."""
-        return {identity(backend_key(backend)): backend for backend in self.backends_after.values()}
+        return {identity(backend.key): backend for backend in self.backends_after.values()}
 
     @cached_property
     def removed(self) -> Mapping[int, Backend]:
