@@ -150,6 +150,10 @@ class Memory:
             self._facts.remark("pending", error.message)
             self.forget_pending()
             return
+        if refused.sha256 == digest(start.text):  # there was nothing to go back to
+            if self.settle(refused, Outcome.DONE, why="nobody confirmed it, but nothing from before it could be read"):
+                self.forget_pending()
+            return
         is_whole = refused.outcome is not Outcome.BEGUN
         why = "nobody confirmed it" if is_whole else "the daemon ended while it was carried out"
         self._audit.record(

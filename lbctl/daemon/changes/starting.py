@@ -1,13 +1,15 @@
 """What a daemon starts from: its file; or, if that is of no use, what was in force before. Reads only.
 
-* Nobody confirmed the file's text, and the time for it is over: what was in force before it.
+* Nobody confirmed the file's text, and the time for it is over: what was in force before it; the file's, if nothing from before
+  can be read any more.
 * The time is not over: the text that waits, wherever it came from.
 * The file cannot be read, or is wrong: the last text that was in force.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -46,7 +48,10 @@ def choose_start(config: Path, state: Path) -> Start:
     try:
         return _start_of(config, history, pending, fault)
     except ConfigError as error:
-        return _last_known_good(history, pending, error)
+        good = _known_good(history, pending)
+        if good is None:
+            raise
+        return replace(good, config_error=str(error))
 
 
 def _start_of(config: Path, history: History, pending: Pending | None, fault: str | None) -> Start:
@@ -58,22 +63,33 @@ def _start_of(config: Path, history: History, pending: Pending | None, fault: st
         if text is not None:
             return _start(text, refused.source, waits=pending)
     text = read_regular(config)
-    before = _text(history, pending.before) if refused is not None and digest(text) == refused.sha256 else None
-    if before is not None:
-        return _start(before, history.entry(pending.before).source, expired=pending)
-    return _start(text, str(config), expired=pending)
+    if refused is None or digest(text) != refused.sha256:
+        return _start(text, str(config), expired=pending)
+    before = _known_good(history, pending)
+    if before is None:
+        why = f"nobody confirmed entry {refused.number}, but nothing from before it can be read: it stays in force"
+        return _start(text, str(config), config_error=why, expired=pending)
+    return before
 
 
 def _start(
     text: str,
     source: str,
     *,
+    config_error: str | None = None,
     waits: Pending | None = None,
     expired: Pending | None = None,
     fault: str | None = None,
 ) -> Start:
-    declaration = parse(text, source=source)
-    return Start(text=text, declaration=declaration, source=source, waits=waits, expired=expired, fault=fault)
+    return Start(
+        text=text,
+        declaration=parse(text, source=source),
+        source=source,
+        config_error=config_error,
+        waits=waits,
+        expired=expired,
+        fault=fault,
+    )
 
 
 def _entry(history: History, number: int) -> Entry | None:
@@ -90,15 +106,14 @@ def _text(history: History, number: int) -> str | None:
         return None
 
 
-def _last_known_good(history: History, pending: Pending | None, error: ConfigError) -> Start:
-    """With the file's error told, or raised if there is none."""
-    waiting = pending.number if pending else None
-    good = (entry for entry in history.known_good() if entry.number != waiting)
-    for entry in islice(good, _TRIED):
-        try:
-            text = history.text(entry.number)
-            declaration = parse(text, source=entry.source)
-        except LbctlError:
-            continue
-        return Start(text=text, declaration=declaration, source=entry.source, config_error=str(error), expired=pending)
-    raise error
+def _known_good(history: History, pending: Pending | None) -> Start | None:
+    """The latest text that was in force and is understood; what waits or waited (``pending``) is not asked for, but what was in
+    force before it is asked for first."""
+    numbers = [pending.before] if pending else []
+    numbers += [
+        entry.number for entry in islice(history.known_good(), _TRIED) if not pending or entry.number != pending.number
+    ]
+    for number in numbers:
+        with suppress(LbctlError):
+            return _start(history.text(number), history.entry(number).source, expired=pending)
+    return None

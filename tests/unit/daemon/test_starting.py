@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from lbctl.daemon.audit import ITSELF
+from lbctl.daemon.audit import ITSELF, AuditLog
 from lbctl.daemon.changes.history import Entry, History, How, Outcome
 from lbctl.daemon.changes.pending import Pending, PendingStore, until
+from lbctl.daemon.changes.remembering import Memory
 from lbctl.daemon.changes.starting import Start, choose_start
+from lbctl.daemon.facts import Facts
 from lbctl.errors import ConfigError
 from tests.unit.daemon.rig import file
 
 FIRST, SECOND, BAD = file("a"), file("a", "b"), file("a").replace("pool: p", "pol: p")
+THIRD = file("b")
 
 
 class Place:
@@ -42,6 +45,14 @@ class Place:
         if text is not None:
             self.config.write_text(text)
         return choose_start(self.config, self.state)
+
+    def remembered(self, start: Start) -> Memory:
+        """As the daemon notes that start."""
+        audit = AuditLog(self.state)
+        facts = Facts(started=0.0, config=self.config, director=start.declaration.director)
+        memory = Memory(self.config, self.state, start=start, facts=facts, audit=audit)
+        memory.note_start()
+        return memory
 
 
 @pytest.fixture
@@ -94,6 +105,27 @@ def test_start_when_nobody_can_confirm_any_more_goes_back(
     pending = place.waiting(outcome, seconds=seconds, boot_id=boot_id)
     start = place.start(SECOND)
     assert (start.text, start.waits, start.expired) == (FIRST, None, pending)
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["nothing else", "something older"])
+def test_start_too_late_when_the_text_before_is_spoilt_is_from_an_older_one_or_says_that_there_is_none(
+    place: Place, older: bool
+) -> None:
+    if older:
+        place.entry(THIRD, Outcome.DONE)
+    before, refused = place.entry(FIRST, Outcome.DONE), place.entry(SECOND, Outcome.UNCONFIRMED)
+    PendingStore(place.state).save(until(-1, number=refused.number, before=before.number))
+    (place.state / "history" / f"{before.number:06}.yaml").write_text("spoilt")
+    start = place.start(SECOND)
+    assert start.expired is not None
+    if older:
+        assert (start.text, start.config_error) == (THIRD, None)
+        return
+    assert start.text == SECOND
+    assert "nobody confirmed entry 2" in (start.config_error or "")
+    memory = place.remembered(start)
+    assert (memory.history.entry(2).outcome, PendingStore(place.state).load()) == (Outcome.DONE, None)
+    assert memory.history.in_force() == memory.history.entry(2)
 
 
 def test_start_too_late_with_a_file_written_since_is_from_that_file(place: Place) -> None:
