@@ -99,11 +99,11 @@ class Surroundings:
         before = managed | self._unclaimed if known is not None else await self._owned(links)
         places = dict.fromkeys(wanted.values())
         new = [place for place in places if place not in managed]
-        for ifindex, address in new:
-            await self.network.manage_neighbour(ifindex, address)
+        for ifindex, addresses in _by_interface(new).items():
+            await self.network.manage_neighbours(ifindex, addresses)
         others = before - places.keys()
-        for ifindex, address in others if lingering is not None else ():
-            await self.network.release_neighbour(ifindex, address)
+        for ifindex, addresses in _by_interface(others if lingering is not None else ()).items():
+            await self.network.release_neighbours(ifindex, addresses)
         # An earlier run's are nobody's yet: they are to be managed by this one, or let go, once it is known who lingers.
         self._managed, self._unclaimed = wanted, others if lingering is None else frozenset()
         return bool(new)
@@ -211,6 +211,13 @@ def _places(
     }
     found.update({address: (interface, address) for address, interface in lingering.items()})
     return {key: (links[name].ifindex, address) for key, (name, address) in found.items() if name in links}
+
+
+def _by_interface(places: Iterable[_Place]) -> Mapping[int, list[Address]]:
+    found: dict[int, list[Address]] = {}
+    for ifindex, address in places:
+        found.setdefault(ifindex, []).append(address)
+    return found
 
 
 def _paths(ways: Iterable[_Way]) -> frozenset[ProbePath]:

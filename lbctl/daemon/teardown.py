@@ -25,8 +25,7 @@ async def _clear_network() -> None:
     network = KernelNetwork()
     try:
         for ifindex, _ in socket.if_nameindex():
-            for address in await network.owned_neighbours(ifindex):
-                await network.release_neighbour(ifindex, address)
+            await network.release_neighbours(ifindex, tuple(await network.owned_neighbours(ifindex)))
             await network.listen_for(ifindex, frozenset())
         await network.set_probe_paths(frozenset())
     finally:

@@ -2,8 +2,7 @@
 
 The socket's receive buffer is the only queue, so that a flood costs no memory: when it overruns (ENOBUFS), the stream
 subscribes anew, dumps, and reports the differences from what it reported before. What is pending is reduced to the last
-state of each entry. (pyroute2's own subscription queues without bound and does not survive an overrun; it is used here
-for dumps and for decoding.)
+state of each entry. (pyroute2's own subscription queues without bound and does not survive an overrun.)
 """
 
 from __future__ import annotations
@@ -15,16 +14,14 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
-
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from lbctl.core.model import Address
 from lbctl.network.links import read_link, read_links
-from lbctl.network.neighbours import FAMILIES, decode, read_neighbours
+from lbctl.network.neighbours import decode, read_neighbours
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent
 from lbctl.network.refusals import explained
+from lbctl.network.rtnetlink import messages
 from lbctl.network.surprises import left_out
 
 _log = logging.getLogger(__name__)
@@ -41,8 +38,8 @@ _LINK_MESSAGES = frozenset({16, 17, 20, 21})
 _RTM_NEWNEIGH = 28
 _RTM_DELNEIGH = 29
 
-# struct nlmsghdr, then the family and (in all of ndmsg, ifinfomsg and ifaddrmsg at the same place) the interface.
-_PREFIX = struct.Struct("=IHHIIB3xi")
+_INTERFACE = struct.Struct("=4xi")
+"""At the same place in ifinfomsg and ifaddrmsg."""
 _BATCH = 256
 _READ_SIZE = 65_536
 
@@ -157,16 +154,14 @@ class EventStream:
 
 def read_change(message: bytes) -> Neighbour | int | None:
     """What a message of the kernel's groups is about: a neighbour as it is now, the index of a link that is to be read anew, or
-    nothing of ours. Raises whatever pyroute2 does for a message that is none."""
-    _, kind, _, _, _, family, ifindex = _PREFIX.unpack_from(message)
-    if kind in _LINK_MESSAGES:
-        return int(ifindex)
-    if kind not in (_RTM_NEWNEIGH, _RTM_DELNEIGH) or family not in FAMILIES:
+    nothing of ours. Raises `ValueError` or `struct.error` for a message that is none."""
+    told, *_ = messages(message)
+    if told.kind in _LINK_MESSAGES:
+        return int(_INTERFACE.unpack_from(told.body)[0])
+    entry = decode(told.body) if told.kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) else None
+    if entry is None:
         return None
-    decoded: Any = ndmsg(message)
-    decoded.decode()
-    entry = decode(decoded)
-    return _deleted(entry) if kind == _RTM_DELNEIGH else entry
+    return _deleted(entry.neighbour) if told.kind == _RTM_DELNEIGH else entry.neighbour
 
 
 def _deleted(entry: Neighbour) -> Neighbour:

@@ -83,9 +83,13 @@ class FakeNetwork:
         """Those that were managed."""
         return frozenset(address for index, address in self.managed if index == ifindex)
 
-    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
+    async def manage_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
         """Resolve from ``macs``."""
         self._require(ifindex)
+        for address in addresses:
+            self._manage(ifindex, address)
+
+    def _manage(self, ifindex: int, address: Address) -> None:
         entry = self.entries.get((ifindex, address))
         if entry is not None and entry.state == "permanent":
             return
@@ -94,13 +98,13 @@ class FakeNetwork:
         if resolved != entry:
             self.push(NeighbourChanged(neighbour=resolved))
 
-    async def release_neighbour(self, ifindex: int, address: Address) -> None:
-        """Delete a managed entry."""
-        if (ifindex, address) not in self.managed:
-            return
-        self.managed.discard((ifindex, address))
-        gone = replace(self.entries[ifindex, address], mac=None, usable=False, state="deleted")
-        self.push(NeighbourChanged(neighbour=gone))
+    async def release_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        """Delete managed entries."""
+        for address in addresses:
+            if (ifindex, address) in self.managed:
+                self.managed.discard((ifindex, address))
+                gone = replace(self.entries[ifindex, address], mac=None, usable=False, state="deleted")
+                self.push(NeighbourChanged(neighbour=gone))
 
     async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
         """Replace ``paths``."""

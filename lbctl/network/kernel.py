@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from ipaddress import IPv6Address
+
+from pyroute2.netlink.exceptions import NetlinkError
 
 from lbctl.core.model import Address
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
@@ -80,22 +82,26 @@ class KernelNetwork:
         with explained("read the neighbours"):
             return await neighbours.read_owned(self._netlink, ifindex)
 
-    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
-        """Install the entry as managed and watch it. An entry that an operator made permanent is left as it is."""
+    async def manage_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        """Install the entries as managed and watch them. Those that an operator made permanent are left as they are."""
         link = await self._known_link(ifindex)
-        with explained(f"manage neighbour {address} on {link.name}"):
-            is_ours = await neighbours.install(self._netlink, ifindex, address)
-        if is_ours:
-            self._managed.add((ifindex, address))
-            self._watch(ifindex).add(address)
+        with explained(f"manage neighbours on {link.name}"):
+            answers = await neighbours.install(self._netlink, ifindex, addresses)
+        for address, refusal in answers.items():
+            if refusal is None:
+                self._managed.add((ifindex, address))
+                self._watch(ifindex).add(address)
+        _raise_first(answers, "manage neighbour {} on " + link.name)
 
-    async def release_neighbour(self, ifindex: int, address: Address) -> None:
-        """Delete the entry if it is a managed one, and watch it no longer."""
-        self._managed.discard((ifindex, address))
-        if ifindex in self._watches:
-            self._watches[ifindex].discard(address)
-        with explained(f"release neighbour {address}"):
-            await neighbours.remove(self._netlink, ifindex, address)
+    async def release_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        """Delete those of the entries that are managed ones, and watch them no longer."""
+        for address in addresses:
+            self._managed.discard((ifindex, address))
+            if ifindex in self._watches:
+                self._watches[ifindex].discard(address)
+        with explained("release neighbours"):
+            answers = await neighbours.remove(self._netlink, ifindex, addresses)
+        _raise_first(answers, "release neighbour {}")
 
     async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
         """Make lbctl's rules and routes these. To be called again when a link came up: the kernel drops its routes."""
@@ -205,7 +211,8 @@ class KernelNetwork:
             return
         try:
             with explained(f"put back neighbour {address}"):
-                await neighbours.install(self._netlink, ifindex, address)
+                answers = await neighbours.install(self._netlink, ifindex, [address])
+            _raise_first(answers, "put back neighbour {}")
         except LbctlError as error:  # the interface is gone
             _log.warning("%s", error)
         self._doubt(ifindex, address)
@@ -214,6 +221,14 @@ class KernelNetwork:
         watch = self._watches.get(ifindex)
         if watch is not None:
             watch.doubt(address)
+
+
+def _raise_first(answers: Mapping[Address, NetlinkError | None], action: str) -> None:
+    """The first refusal, if there is one: of that address, which ``action`` has a place for."""
+    for address, refusal in answers.items():
+        if refusal is not None:
+            with explained(action.format(address)):
+                raise refusal
 
 
 def _balanceable(link: Link) -> Link:

@@ -96,18 +96,18 @@ class Network(Protocol):
         """The neighbour entries of an interface, of both families."""
         ...
 
-    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
-        """Install ``managed extern_learn``: the kernel resolves it at once and keeps it fresh, a silent change of MAC
-        is found within a second, and the entry returns after the link was down. An operator's permanent entry is left
-        alone. Idempotent."""
+    async def manage_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        """Install ``managed extern_learn``: the kernel resolves them at once and keeps them fresh, a silent change of MAC
+        is found within a second, and an entry returns after the link was down. An operator's permanent entry is left
+        alone. Idempotent. The error names the first that was refused; it keeps back none of the others."""
         ...
 
-    async def release_neighbour(self, ifindex: int, address: Address) -> None:
-        """Delete a managed entry. Idempotent."""
+    async def release_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        """Delete managed entries. Idempotent."""
         ...
 
     async def owned_neighbours(self, ifindex: int) -> frozenset[Address]:
-        """The addresses that `manage_neighbour` was called for on this interface, in this run or an earlier one."""
+        """The addresses that `manage_neighbours` was called for on this interface, in this run or an earlier one."""
         ...
 
     async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:

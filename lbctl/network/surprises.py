@@ -7,8 +7,9 @@ things.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -16,6 +17,7 @@ from lbctl.errors import LbctlError
 
 _log = logging.getLogger(__name__)
 MAC_BYTES = 6
+T = TypeVar("T")
 
 
 @contextmanager
@@ -27,6 +29,17 @@ def left_out(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # decoders raise whatever it is that they stumble over
         _log.warning("the kernel tells of %s in a way that is not understood, it is left out: %r", what, error)
+
+
+def understood(what: str, decode: Callable[[bytes], T | None]) -> Callable[[bytes], T | None]:
+    """Decodes in the same way, and leaves out what it cannot."""
+
+    def decode_or_leave_out(told: bytes) -> T | None:
+        with left_out(what):
+            return decode(told)
+        return None
+
+    return decode_or_leave_out
 
 
 def mac_of(told: object) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What the kernel tells by netlink: neighbours and links, read as pyroute2 reads them."""
+"""What the kernel tells by netlink: neighbours, and links as pyroute2 reads them."""
 
 from __future__ import annotations
 

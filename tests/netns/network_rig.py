@@ -78,10 +78,10 @@ class Director:
             self.events.append(event)
 
     def manage(self, address: str) -> None:
-        self.loop.run(self.network.manage_neighbour(self.link.ifindex, ip_address(address)))
+        self.loop.run(self.network.manage_neighbours(self.link.ifindex, [ip_address(address)]))
 
     def release(self, address: str) -> None:
-        self.loop.run(self.network.release_neighbour(self.link.ifindex, ip_address(address)))
+        self.loop.run(self.network.release_neighbours(self.link.ifindex, [ip_address(address)]))
 
     def entry(self, address: str) -> Neighbour | None:
         """The last state told of a neighbour."""

@@ -68,12 +68,12 @@ async def first_news_of(network: Network, address: Address) -> Neighbour:
 def test_contract_managed_neighbour_is_resolved_and_released(either: SimpleNamespace) -> None:
     async def scenario() -> None:
         link = await either.network.link("eth0")
-        await either.network.manage_neighbour(link.ifindex, either.peer)
-        await either.network.manage_neighbour(link.ifindex, either.peer)
+        await either.network.manage_neighbours(link.ifindex, [either.peer])
+        await either.network.manage_neighbours(link.ifindex, [either.peer])
         assert (await resolved(either.network, either.peer)).mac == either.peer_mac
         assert (await first_news_of(either.network, either.peer)).mac == either.peer_mac
-        await either.network.release_neighbour(link.ifindex, either.peer)
-        await either.network.release_neighbour(link.ifindex, either.peer)
+        await either.network.release_neighbours(link.ifindex, [either.peer])
+        await either.network.release_neighbours(link.ifindex, [either.peer])
         assert await entry_of(either.network, either.peer) is None
 
     either.run(scenario())
@@ -83,7 +83,7 @@ def test_contract_unknown_link_and_index_are_refused(either: SimpleNamespace) ->
     with pytest.raises(NetworkError, match="nic9"):
         either.run(either.network.link("nic9"))
     with pytest.raises(NetworkError, match="4711"):
-        either.run(either.network.manage_neighbour(4711, either.peer))
+        either.run(either.network.manage_neighbours(4711, [either.peer]))
 
 
 def test_contract_free_vip_has_no_duplicate_and_can_be_announced(either: SimpleNamespace, family: Family) -> None:
@@ -99,7 +99,7 @@ def test_contract_owned_neighbours_are_the_managed_ones(either: SimpleNamespace)
     async def scenario() -> None:
         link = await either.network.link("eth0")
         assert await either.network.owned_neighbours(link.ifindex) == frozenset()
-        await either.network.manage_neighbour(link.ifindex, either.peer)
+        await either.network.manage_neighbours(link.ifindex, [either.peer])
         assert await either.network.owned_neighbours(link.ifindex) == {either.peer}
 
     either.run(scenario())

@@ -68,7 +68,7 @@ def test_release_neighbour_managed_is_deleted_and_stays_so(director: Director, p
 
 def test_manage_neighbour_unknown_interface_is_refused(director: Director) -> None:
     with pytest.raises(NetworkError, match="index 4711"):
-        director.loop.run(director.network.manage_neighbour(4711, IPV4.vip))
+        director.loop.run(director.network.manage_neighbours(4711, [IPV4.vip]))
 
 
 def test_events_first_tell_the_neighbours_that_exist(director: Director, peer: Host, address: str) -> None:
@@ -169,7 +169,7 @@ def test_requests_at_the_same_time_do_not_disturb_each_other(
             *(director.network.neighbours(director.link.ifindex) for _ in range(10)),
             *(director.network.link("eth0") for _ in range(10)),
             *(director.network.set_probe_paths(path) for _ in range(10)),
-            *(director.network.manage_neighbour(director.link.ifindex, ip_address(address)) for _ in range(10)),
+            *(director.network.manage_neighbours(director.link.ifindex, [ip_address(address)]) for _ in range(10)),
         )
 
     director.loop.run(all_at_once())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from lbctl.core.model import Address
 from lbctl.core.tables import BackendState
@@ -72,9 +73,9 @@ class Asked(FakeNetwork):
         super().__init__([LINK])
         self.asked: set[str] = set()
 
-    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
-        self.asked.add(str(address))
-        await super().manage_neighbour(ifindex, address)
+    async def manage_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        self.asked |= set(map(str, addresses))
+        await super().manage_neighbours(ifindex, addresses)
 
 
 async def after_a_restart() -> tuple[set[str], set[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -30,15 +30,15 @@ class Telling(FakeNetwork):
         self.paths_now: list[tuple[str, int]] = []
         self.refuses: Address | None = None
 
-    async def manage_neighbour(self, ifindex: int, address: Address) -> None:
-        if address == self.refuses:
+    async def manage_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        if self.refuses in addresses:
             raise NetworkError("no buffer space available")
-        self.managed_now.append(address)
-        await super().manage_neighbour(ifindex, address)
+        self.managed_now += addresses
+        await super().manage_neighbours(ifindex, addresses)
 
-    async def release_neighbour(self, ifindex: int, address: Address) -> None:
-        self.released_now.append(address)
-        await super().release_neighbour(ifindex, address)
+    async def release_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
+        self.released_now += addresses
+        await super().release_neighbours(ifindex, addresses)
 
     async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
         self.paths_now.append(("all", len(paths)))

@@ -38,7 +38,7 @@ def test_fake_manages_releases_and_tells() -> None:
     async def scenario() -> None:
         fake = FakeNetwork([LINK], macs={SERVER: MAC})
         network = as_port(fake)
-        await network.manage_neighbour(2, SERVER)
+        await network.manage_neighbours(2, [SERVER])
         assert (await entry(fake)).mac == MAC
         events = aiter(network.events())
         assert await anext(events) == NeighbourChanged(neighbour=await entry(fake))
@@ -51,7 +51,7 @@ def test_fake_manages_releases_and_tells() -> None:
         await anext(events)
         assert ((await entry(fake)).state, (await entry(fake)).usable) == ("failed", False)
 
-        await network.release_neighbour(2, SERVER)
+        await network.release_neighbours(2, [SERVER])
         assert await anext(events) == NeighbourChanged(
             neighbour=Neighbour(ifindex=2, address=SERVER, mac=None, usable=False, state="deleted")
         )
@@ -75,8 +75,8 @@ def test_fake_permanent_entry_is_left_alone() -> None:
         fake = FakeNetwork([LINK], macs={SERVER: MAC})
         pinned = Neighbour(ifindex=2, address=SERVER, mac=NEW_MAC, usable=True, state="permanent")
         fake.push(NeighbourChanged(neighbour=pinned))
-        await fake.manage_neighbour(2, SERVER)
-        await fake.release_neighbour(2, SERVER)
+        await fake.manage_neighbours(2, [SERVER])
+        await fake.release_neighbours(2, [SERVER])
         assert await entry(fake) == pinned
 
     asyncio.run(scenario())

@@ -3,50 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink.rtnl import RTM_DELRULE, RTM_NEWROUTE, RTM_NEWRULE
 
 from lbctl.core.model import Address
 from lbctl.errors import NetworkError
 from lbctl.network import paths
 from lbctl.network.paths import TABLE_BASE, PathTables, Route, Rule
 from lbctl.network.port import ProbePath
+from lbctl.network.rtnetlink import Request
 
 VIPS = [ip_address("192.0.2.100"), ip_address("192.0.2.101")]
 SERVERS = [ip_address("192.0.2.11"), ip_address("192.0.2.12")]
 VIPS6 = [ip_address("2001:db8::100"), ip_address("2001:db8::101")]
 SERVERS6 = [ip_address("2001:db8::11"), ip_address("2001:db8::12")]
+BYTES: dict[int, int] = {AF_INET: 4, AF_INET6: 16}
 
 
 class Table:
     """A kernel that holds rules and routes, and notes a rule that ever points to an empty table."""
 
     def __init__(self) -> None:
-        self.rules: set[tuple[int, int]] = set()
-        self.routes: dict[tuple[int, str, str], dict[str, Any]] = {}
+        self.rules: set[Rule] = set()
+        self.routes: dict[tuple[int, bytes, bool], Route] = {}
         self.dangling_rules = 0
         self.requests = 0
 
-    async def request(self, subject: str, command: str, **arguments: Any) -> list[Any]:
-        self.requests += 1
-        if subject == "rule":
-            getattr(self.rules, {"add": "add", "del": "remove"}[command])((arguments["family"], arguments["table"]))
-        elif command == "replace":
-            self.routes[self._slot(arguments)] = arguments
-        else:
-            assert self.routes.pop(self._slot(arguments)) == arguments
-        tables = {(route["family"], route["table"]) for route in self.routes.values()}
-        self.dangling_rules += len(self.rules - tables)
-        return []
+    async def exchange(self, requests: Iterable[Request]) -> list[None]:
+        return list(map(self._answer, requests))
 
-    @staticmethod
-    def _slot(route: dict[str, Any]) -> tuple[int, str, str]:
-        return route["table"], route["dst"], str(route.get("type"))
+    def _answer(self, request: Request) -> None:
+        self.requests += 1
+        if request.kind in (RTM_NEWRULE, RTM_DELRULE):
+            self._change(paths.decode_rule(request.body), is_new=request.kind == RTM_NEWRULE)
+        else:
+            self._replace(paths.decode_route(request.body), is_new=request.kind == RTM_NEWROUTE)
+        filled = {(route.table, len(route.vip)) for route in self.routes.values()}
+        self.dangling_rules += sum((rule.table, BYTES[rule.family]) not in filled for rule in self.rules)
+
+    def _change(self, rule: Rule | None, *, is_new: bool) -> None:
+        assert rule and (rule not in self.rules) == is_new
+        self.rules ^= {rule}
+
+    def _replace(self, route: Route | None, *, is_new: bool) -> None:
+        assert route and (is_new or self.routes[route.slot] == route)
+        self.routes.pop(route.slot, None)
+        self.routes.update({route.slot: route} if is_new else {})
 
 
 def path(mark: int, via: Address, *vips: Address) -> ProbePath:
@@ -70,10 +78,12 @@ def test_tables_of_a_path_hold_one_rule_and_two_routes_a_vip(family: int, server
         rules=frozenset([Rule(family=family, mark=7, table=table)]),
         routes=frozenset(
             [
-                Route(table=table, vip=vips[0], via=server, ifindex=2),
-                Route(table=table, vip=vips[0]),
-                Route(table=table, vip=vips[1], via=server, ifindex=2),
-                Route(table=table, vip=vips[1]),
+                route
+                for vip in vips
+                for route in (
+                    Route(table=table, vip=vip.packed, via=server.packed, ifindex=2),
+                    Route(table=table, vip=vip.packed),
+                )
             ]
         ),
     )
@@ -94,11 +104,8 @@ def test_apply_of_any_sequence_reaches_each_wanted_state(sequence: list[frozense
     for wanted_paths in sequence:
         wanted = paths.tables_of(wanted_paths)
         asyncio.run(paths.apply(kernel, current=current, wanted=wanted))  # type: ignore[arg-type]
-        assert kernel.rules == {(rule.family, rule.table) for rule in wanted.rules}
-        assert set(kernel.routes) == {
-            (route.table, f"{route.vip}/{route.vip.max_prefixlen}", str(7 if route.via is None else None))
-            for route in wanted.routes
-        }
+        assert kernel.rules == wanted.rules
+        assert set(kernel.routes.values()) == wanted.routes
         current = wanted
     assert kernel.dangling_rules == 0
 

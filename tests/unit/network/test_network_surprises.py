@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from lbctl.network.events import read_change
 from lbctl.network.links import read_link, read_links
 from lbctl.network.neighbours import read_neighbours
 from lbctl.network.port import Link, Neighbour
+from lbctl.network.rtnetlink import messages
 
 NEW_NEIGHBOUR, NEW_LINK = 28, 16
 DESTINATION, LINK_LAYER_ADDRESS = 1, 2
@@ -40,14 +41,13 @@ def link(*attributes: bytes) -> bytes:
 
 
 class Kernel:
-    """Has these, as pyroute2 reads them."""
+    """Has these: interfaces as pyroute2 reads them, neighbours as they are."""
 
     def __init__(self, **dumps: tuple[bytes, ...]) -> None:
         self._dumps = dumps
 
     async def dump(self, subject: str) -> list[Any]:
-        kinds: dict[str, Any] = {"link": ifinfmsg, "neigh": ndmsg}
-        found = [kinds[subject](data) for data in self._dumps.get(subject, ())]
+        found = [ifinfmsg(data) for data in self._dumps.get(subject, ())]
         for each in found:
             each.decode()
         return found
@@ -55,14 +55,18 @@ class Kernel:
     async def request(self, subject: str, command: str, **_: Any) -> list[Any]:
         return await self.dump(subject)
 
+    async def read(self, kind: int, body: bytes, decode: Callable[[bytes], Any]) -> list[Any]:
+        told = (decode(each.body) for data in self._dumps["neigh"] for each in messages(data))
+        return [each for each in told if each is not None]
 
-def neighbours(*messages: bytes) -> tuple[Neighbour, ...]:
-    kernel: Any = Kernel(neigh=messages)
+
+def neighbours(*told: bytes) -> tuple[Neighbour, ...]:
+    kernel: Any = Kernel(neigh=told)
     return asyncio.run(read_neighbours(kernel))
 
 
-def links(*messages: bytes) -> dict[int, Link]:
-    kernel: Any = Kernel(link=messages)
+def links(*told: bytes) -> dict[int, Link]:
+    kernel: Any = Kernel(link=told)
     found = asyncio.run(read_links(kernel))
     assert asyncio.run(read_link(kernel, 3)) == found.get(3)
     return found
