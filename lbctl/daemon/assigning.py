@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from lbctl.core.assignments import Book, private_pools, settle
 from lbctl.core.ids import identity
@@ -19,14 +20,22 @@ _log = logging.getLogger(__name__)
 
 
 class Assigner:
-    """``books`` has the assignments of each pool that ever had some; the mappings in it are never changed in place."""
+    """``books`` has the assignments of each pool that ever had some; the mappings in it are never changed in place. ``taken``
+    are those that a change took away which does not stay."""
 
-    def __init__(self, reconciler: Reconciler, dataplane: Dataplane, store: AssignmentStore) -> None:
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        dataplane: Dataplane,
+        store: AssignmentStore,
+        *,
+        taken: Mapping[str, Book] = MappingProxyType({}),
+    ) -> None:
         self._reconciler = reconciler
         self._dataplane = dataplane
         self._store = store
-        self.books: Mapping[str, Book] = store.load().pools
-        self._saved: Mapping[str, Book] = self.books
+        self._saved: Mapping[str, Book] = store.load().pools
+        self.books: Mapping[str, Book] = _with(self._saved, taken)
 
     @property
     def has_work(self) -> bool:
@@ -66,10 +75,9 @@ class Assigner:
         if strays:
             self._dataplane.assign(strays)
 
-    async def give_back(self, books: Mapping[str, Book]) -> None:
+    async def give_back(self, taken: Mapping[str, Book]) -> None:
         """These hold again, but for sources that have another backend by now."""
-        again = {name: {**book, **self.books.get(name, {})} for name, book in books.items()}
-        self.books = {**self.books, **again}
+        self.books = _with(self.books, taken)
         await self.settle()
 
     async def assign(self, pool: Pool, source: Address, backend: str | None) -> None:
@@ -105,6 +113,11 @@ class Assigner:
         known = {row.identity: tables.reference(number) for number, row in tables.backends.items()}
         keys = {backend.name: identity(backend.key) for backend in pool.backends}
         return {name: known[key] for name, key in keys.items() if key in known}
+
+
+def _with(books: Mapping[str, Book], taken: Mapping[str, Book]) -> Mapping[str, Book]:
+    """What was taken from sources that have nothing else by now is theirs again."""
+    return {**books, **{name: {**book, **books.get(name, {})} for name, book in taken.items()}}
 
 
 def _key(pool_id: int, source: Address) -> Assigned:

@@ -79,7 +79,8 @@ class Daemon:
             reconciler, dataplane, surroundings, facts=self._facts, monitor=self._monitor, exchanging=exchanging
         )
         self._defender = Defender(reconciler, dataplane, defend=self._interfaces.defend)
-        assigner = Assigner(reconciler, dataplane, AssignmentStore(state))
+        taken = start.expired.taken if start.expired else {}
+        assigner = Assigner(reconciler, dataplane, AssignmentStore(state), taken=taken)
         self._keeper = Keeper(reconciler, assigner, state)
         self._reporter = Reporter(
             reconciler,

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
 from lbctl.config.reading import MAX_BYTES
-from lbctl.core.assignments import Book
 from lbctl.core.changes import changes
 from lbctl.core.durations import seconds_text
 from lbctl.core.model import Declaration
@@ -20,7 +18,7 @@ from lbctl.daemon.audit import ITSELF, SIGNAL, Actor, AuditLog
 from lbctl.daemon.changes.changing import Changer
 from lbctl.daemon.changes.history import Entry, How, Outcome, digest
 from lbctl.daemon.changes.past import entry_text, told
-from lbctl.daemon.changes.pending import Waiting
+from lbctl.daemon.changes.pending import Pending, Waiting
 from lbctl.daemon.changes.reading import Reader
 from lbctl.daemon.changes.remembering import Memory, Wanted
 from lbctl.daemon.facts import Facts, InForce
@@ -47,7 +45,6 @@ class Applier:
         self._one_at_a_time = asyncio.Lock()
         self._somebody_waits = asyncio.Event()
         self._is_up = asyncio.Event()
-        self._books_before: Mapping[str, Book] = {}
 
     async def begin(self) -> None:
         """The daemon is up. What waited when the one before it ended, waits on."""
@@ -147,10 +144,10 @@ class Applier:
     async def _change(self, wanted: Wanted, declaration: Declaration, confirm_s: float | None) -> Entry:
         """Its entry, which waits if it is to be confirmed."""
         begun: list[Entry | Waiting] = []
-        books = self._changer.books
 
         async def remember() -> None:
-            begun.append(await asyncio.to_thread(self._memory.begin, wanted, confirm_s=confirm_s))
+            taken = self._changer.taken_by(declaration)
+            begun.append(await asyncio.to_thread(self._memory.begin, wanted, confirm_s=confirm_s, taken=taken))
 
         try:
             await self._changer.change(declaration, commit=remember)
@@ -161,7 +158,6 @@ class Applier:
         if isinstance(begun[0], Entry):
             return begun[0]
         self._facts.waiting = await asyncio.to_thread(self._memory.let_wait, begun[0], confirm_s or 0.0)
-        self._books_before = books
         self._somebody_waits.set()
         return begun[0].entry
 
@@ -211,19 +207,18 @@ class Applier:
         before = await asyncio.to_thread(self._memory.history.entry, waiting.pending.before)
         text = await asyncio.to_thread(self._memory.history.text, before.number)
         declaration = await self._reader.declaration(text, source=before.source)
-        refused_declaration = self._changer.declaration
         await self._changer.change(declaration, commit=_nothing)
         self._facts.in_force = InForce(text=text, source=before.source, entry=before)
-        await self._give_back(refused_declaration)
+        await self._give_back(waiting.pending)
         self._ends_waiting()
         said = await asyncio.to_thread(self._note_taken_back, waiting.entry, refused.text, text, why)
         done = f"entry {waiting.entry.number} is rolled back ({why}), entry {before.number} is in force again"
         return _joined(done, said)
 
-    async def _give_back(self, refused: Declaration) -> None:
-        """What sources were let go of is known as long as this daemon lives."""
+    async def _give_back(self, pending: Pending) -> None:
+        """What is remembered of it is forgotten after that."""
         try:
-            await self._changer.give_back(self._books_before, removed_by=refused)
+            await self._changer.give_back(pending.taken)
         except LbctlError as error:
             self._facts.failed(error)
 
@@ -234,7 +229,7 @@ class Applier:
         return said
 
     def _ends_waiting(self) -> None:
-        self._facts.waiting, self._facts.config_error, self._books_before = None, None, {}
+        self._facts.waiting, self._facts.config_error = None, None
         self._somebody_waits.clear()
 
     # What must hold ------------------------------------------------------------------------------------------------------

@@ -76,16 +76,15 @@ class Changer:
         finally:
             await self.reduce()
 
-    @property
-    def books(self) -> Mapping[str, Book]:
-        """Which source keeps to which backend now, by pool."""
-        return self._hands.assigner.books
+    def taken_by(self, declaration: Declaration) -> Mapping[str, Book]:
+        """Which source keeps to which backend now, by pool, of those that another declaration has not."""
+        gone = {name: _without(book, name, declaration) for name, book in self._hands.assigner.books.items()}
+        return {name: book for name, book in gone.items() if book}
 
-    async def give_back(self, books: Mapping[str, Book], *, removed_by: Declaration) -> None:
+    async def give_back(self, taken: Mapping[str, Book]) -> None:
         """Sources that were let go of because their backends were removed, and that found no other since, have them again."""
-        gone = {name: _without(book, name, removed_by) for name, book in books.items()}
         async with self._changing:
-            await self._hands.assigner.give_back({name: book for name, book in gone.items() if book})
+            await self._hands.assigner.give_back(taken)
 
     async def mend(self) -> bool:
         """Write what somebody else changed in the tables; whether there was anything. Raises `LbctlError`."""

@@ -7,11 +7,14 @@ started anew meanwhile.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lbctl.core.assignments import Book
 from lbctl.daemon.changes.history import Entry
 from lbctl.daemon.state.durable import replace_durably, sync_directory
 from lbctl.errors import SystemRequirementError
@@ -22,7 +25,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 class Pending(BaseModel):
     """``number`` is the entry of the history that waits, ``before`` the one that is to be in force again; ``deadline_s`` is
-    CLOCK_BOOTTIME: it counts while the machine sleeps, and no clock that is set moves it."""
+    CLOCK_BOOTTIME: it counts while the machine sleeps, and no clock that is set moves it. ``taken`` are the sources, by pool,
+    whose backends the change removes: they have them again if it does not stay, for nobody else has their studies."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,6 +34,7 @@ class Pending(BaseModel):
     before: int
     deadline_s: float
     boot_id: str
+    taken: dict[str, dict[IPv4Address | IPv6Address, str]] = {}
 
     def left_s(self) -> float:
         """Until it is rolled back; 0 if the time is over, or the machine was started anew."""
@@ -48,9 +53,10 @@ def boot_id() -> str:
     return _BOOT_ID.read_text().strip()
 
 
-def until(seconds: float, *, number: int, before: int) -> Pending:
+def until(seconds: float, *, number: int, before: int, taken: Mapping[str, Book] | None = None) -> Pending:
     """So many seconds from now on."""
-    return Pending(number=number, before=before, deadline_s=boot_time_s() + seconds, boot_id=boot_id())
+    books = {pool: dict(book) for pool, book in (taken or {}).items()}
+    return Pending(number=number, before=before, deadline_s=boot_time_s() + seconds, boot_id=boot_id(), taken=books)
 
 
 class PendingStore:

@@ -7,10 +7,11 @@ noted after one does not undo it: a failure becomes a remark in the status.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lbctl.core.assignments import Book
 from lbctl.daemon.audit import ITSELF, Actor, AuditLog
 from lbctl.daemon.changes.configfile import ConfigFile
 from lbctl.daemon.changes.history import Entry, History, How, Outcome, digest
@@ -49,13 +50,14 @@ class Memory:
 
     # Before the first write: raises --------------------------------------------------------------------------------------
 
-    def begin(self, wanted: Wanted, *, confirm_s: float | None) -> Waiting | Entry:
-        """Remember a change that is about to be made, and what to go back to if nobody confirms it. Raises `LbctlError`."""
+    def begin(self, wanted: Wanted, *, confirm_s: float | None, taken: Mapping[str, Book]) -> Waiting | Entry:
+        """Remember a change that is about to be made, and what to go back to if nobody confirms it: also the sources whose
+        backends are ``taken`` from them. Raises `LbctlError`."""
         before = self._facts.in_force.entry or self._remember_present()
         entry = self._add(wanted)
         if confirm_s is None:
             return entry
-        pending = until(confirm_s, number=entry.number, before=before.number)
+        pending = until(confirm_s, number=entry.number, before=before.number, taken=taken)
         try:
             self._pending.save(pending)
         except LbctlError as error:
@@ -84,7 +86,8 @@ class Memory:
     def let_wait(self, begun: Waiting, confirm_s: float) -> Waiting:
         """It is in force, and its time begins now: to carry it out may have taken seconds."""
         self.settle(begun.entry, Outcome.UNCONFIRMED)
-        pending = until(confirm_s, number=begun.pending.number, before=begun.pending.before)
+        known = begun.pending
+        pending = until(confirm_s, number=known.number, before=known.before, taken=known.taken)
         is_saved = self._try("pending", lambda: self._pending.save(pending))
         return Waiting(begun.entry, pending) if is_saved else begun
 

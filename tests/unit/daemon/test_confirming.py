@@ -80,23 +80,82 @@ def test_everything_else_is_refused_while_a_change_waits(office: Office) -> None
     office.act(scene)
 
 
+WITH_BOTH, WITH_ONE = (file(*names, kind="archive", keys="storage: private") for names in (("a", "b"), ("a",)))
+STAYS, MOVES = ip_address("192.0.2.77"), ip_address("192.0.2.78")
+
+
+def books(office: Office) -> dict[object, str]:
+    """Who keeps to whom."""
+    return {each.source: each.backend for each in office.daemon.operator.assignments("p").assignments}
+
+
+async def remove_b_meanwhile(office: Office) -> None:
+    """Two sources keep to b, which a change that waits removes; one finds another backend meanwhile."""
+    for source in (STAYS, MOVES):
+        await office.daemon.operator.assign("p", source, "b")
+    await office.apply(WITH_ONE, confirm_s=600)
+    assert books(office) == {}
+    await office.daemon.operator.assign("p", MOVES, "a")
+
+
 def test_sources_of_a_backend_that_was_removed_keep_to_it_when_the_change_is_taken_back(tmp_path: Path) -> None:
     """Nobody else has their studies. Who found another backend meanwhile has studies there."""
-    with_both, with_one = (file(*names, kind="archive", keys="storage: private") for names in (("a", "b"), ("a",)))
-    office = Office(tmp_path, text=with_both)
-    stays, moves = ip_address("192.0.2.77"), ip_address("192.0.2.78")
-
-    def books() -> dict[object, str]:
-        return {each.source: each.backend for each in office.daemon.operator.assignments("p").assignments}
+    office = Office(tmp_path, text=WITH_BOTH)
 
     async def scene() -> None:
-        for source in (stays, moves):
-            await office.daemon.operator.assign("p", source, "b")
-        await office.apply(with_one, confirm_s=600)
-        assert books() == {}
-        await office.daemon.operator.assign("p", moves, "a")
+        await remove_b_meanwhile(office)
         await office.roll_back()
-        assert books() == {stays: "b", moves: "a"}
-        assert {key.source for key in office.dataplane.assigned} == {stays, moves}
+        assert books(office) == {STAYS: "b", MOVES: "a"}
+        assert {key.source for key in office.dataplane.assigned} == {STAYS, MOVES}
 
     office.act(scene)
+
+
+def started_anew(before: Office, directory: Path) -> Office:
+    """By another daemon: the kernel has its tables still, the disk what was saved."""
+    return Office(directory, text=WITH_BOTH, dataplane=before.dataplane)
+
+
+def test_sources_of_a_removed_backend_keep_to_it_when_another_daemon_takes_the_change_back(tmp_path: Path) -> None:
+    first = Office(tmp_path, text=WITH_BOTH)
+    first.act(lambda: remove_b_meanwhile(first))
+    second = started_anew(first, tmp_path)
+
+    async def scene() -> None:
+        assert books(second) == {MOVES: "a"}
+        await second.roll_back()
+        assert books(second) == {STAYS: "b", MOVES: "a"}
+
+    second.act(scene)
+    third = started_anew(second, tmp_path)
+    assert third.start.waits is None and third.start.expired is None
+    assert books(third) == {STAYS: "b", MOVES: "a"}, "it is on the disk"
+
+
+def test_sources_of_a_removed_backend_keep_to_it_when_nobody_can_confirm_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Office(tmp_path, text=WITH_BOTH)
+    first.act(lambda: remove_b_meanwhile(first))
+    monkeypatch.setattr("lbctl.daemon.changes.pending.boot_id", lambda: "after a reboot")
+    second = started_anew(first, tmp_path)
+
+    async def scene() -> None:
+        assert second.outcomes()[-1] == ("apply", "rolled back")
+        assert books(second) == {STAYS: "b", MOVES: "a"}
+        assert {key.source for key in second.dataplane.assigned} == {STAYS, MOVES}
+
+    second.act(scene)
+    assert books(started_anew(second, tmp_path)) == {STAYS: "b", MOVES: "a"}, "it is on the disk"
+
+
+def test_sources_of_a_removed_backend_are_let_go_of_for_good_by_the_confirmation(tmp_path: Path) -> None:
+    first = Office(tmp_path, text=WITH_BOTH)
+
+    async def scene() -> None:
+        await remove_b_meanwhile(first)
+        await first.daemon.applier.confirm()
+
+    first.act(scene)
+    second = started_anew(first, tmp_path)  # with the file that has b again
+    assert books(second) == {MOVES: "a"}
