@@ -48,8 +48,10 @@ class Interfaces:
 
     async def settle(self, links: Mapping[str, Link], *, anew: bool = False) -> None:
         """Make the surroundings fit the declaration and the interfaces that there are. ``anew``: also what fitted before, for
-        something happened to the interfaces."""
-        declaration, is_first = self._reconciler.declaration, not self.links
+        something happened to the interfaces. Whoever sees that first notes what is announced again for it."""
+        declaration, before, is_first = self._reconciler.declaration, self.links, not self.links
+        anew = anew or any(before[name] != links[name] for name in before.keys() & links.keys())
+        self._announcer.links_changed(before=before, after=links)
         self.links = links
         self._facts.warn(faults_of(declaration, links))
         self._reconciler.neighbourhood.met(links)
@@ -72,10 +74,8 @@ class Interfaces:
         return known.get(event.ifindex) != event.link
 
     async def present(self) -> Mapping[str, Link]:
-        """The links now. What is announced again when they changed is noted; to be settled."""
-        links = await self._surroundings.present_links(self._reconciler.declaration)
-        self._announcer.links_changed(before=self.links, after=links)
-        return links
+        """The links now, to be settled."""
+        return await self._surroundings.present_links(self._reconciler.declaration)
 
     async def attach(self, declaration: Declaration, links: Mapping[str, Link]) -> None:
         """Put the program where it belongs. What is gone was detached with that."""

@@ -66,12 +66,13 @@ class Changer:
     async def change(self, declaration: Declaration, *, commit: Callable[[], Awaitable[None]]) -> None:
         """Put another declaration in force. ``commit`` is awaited right before the first write; if it raises, nothing changes.
         Raises `LbctlError`: nothing was changed; `RolledBackError`: something was, and was taken back."""
-        links = await self._surroundings.links(declaration)
+        await self._surroundings.links(declaration)  # if they are not as declared, nobody need wait for the compiler
         # Before anything is held: meanwhile backends fail, and others take over.
         await self._specialiser.extend(declaration, current=self._reconciler.current)
         try:
             async with self._changing:
                 await self._hands.keep()
+                links = await self._surroundings.links(declaration)  # by now one may have another MAC
                 await self._change_over(declaration, links, commit)
         finally:
             await self.reduce()

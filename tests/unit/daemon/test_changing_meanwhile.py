@@ -1,0 +1,76 @@
+"""What else happens while a change is made, on fakes: nobody takes a file that is only being tried for the one in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lbctl.core.features import Features, features_of
+from lbctl.core.model import Address, Declaration
+from lbctl.daemon.changes import applying
+from lbctl.network.port import Link, LinkChanged
+from tests.unit.daemon.office import FIRST, Office
+from tests.unit.daemon.rig import LAN, LINK, VIP
+
+ANOTHER_MAC = replace(LINK, mac=bytes.fromhex("02000000000f"))
+CHANGED = LinkChanged(ifindex=LINK.ifindex, link=ANOTHER_MAC)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No probe succeeds here."""
+    monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", 0.02)
+    monkeypatch.setattr(applying, "LOOK_S", 0.02)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path, text=FIRST)
+
+
+def test_mac_that_changes_while_the_compiler_works_for_an_apply_is_not_taken_back(office: Office) -> None:
+    """Else the program would leave all frames to the kernel, and no event would ever mend that."""
+    specialise = office.dataplane.specialise
+
+    def and_meanwhile(features: Features) -> None:
+        office.network.push(CHANGED)
+        specialise(features)
+
+    async def scene() -> None:
+        office.dataplane.specialise = and_meanwhile  # type: ignore[method-assign]
+        office.daemon._specialiser.features = features_of(office.start.declaration)
+        await office.apply(FIRST.replace("pool: p}", "pool: p, allow: [192.0.2.0/24]}"))
+        assert office.dataplane.specialised
+        assert office.dataplane.interfaces[LAN].mac == ANOTHER_MAC.mac
+        await office.eventually(lambda: not office.daemon._has_link_news.is_set())
+        assert office.dataplane.interfaces[LAN].mac == ANOTHER_MAC.mac
+
+    office.act(scene)
+
+
+def test_mac_that_an_apply_sees_before_its_event_is_announced(office: Office) -> None:
+    """Clients would go on sending to the former one."""
+    links, announce = office.surroundings.links, office.network.announce
+    looks, announced = 0, set[tuple[bytes, Address]]()
+
+    async def look(declaration: Declaration) -> Mapping[str, Link]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # the one that counts
+            office.network.push(CHANGED)
+        return await links(declaration)
+
+    async def note(link: Link, vip: Address) -> None:
+        announced.add((link.mac, vip))
+        await announce(link, vip)
+
+    async def scene() -> None:
+        office.surroundings.links = look  # type: ignore[method-assign]
+        office.network.announce = note  # type: ignore[method-assign]
+        await office.apply(FIRST.replace("a: {", "a: {weight: 50, "))
+        await office.eventually(lambda: (ANOTHER_MAC.mac, VIP) in announced)
+
+    office.act(scene)
