@@ -63,6 +63,7 @@ class Reconciler:
         remembered: Mapping[str, Remembered] = MappingProxyType({}),
     ) -> None:
         self.declaration, self.index = declaration, Index(declaration)
+        self._carried_out = declaration
         self.overrides, self.ramps = overrides, overrides.ramps(now)
         self.current = dataplane.read()
         self._found: Tables | None = None
@@ -221,7 +222,7 @@ class Reconciler:
         On a `KernelError` the kernel is read anew, and the next call goes on from there: every prefix of a plan is safe."""
         plan, desired, actives = self.plan(now=now)
         if plan.is_empty:
-            self.actives = actives
+            self.actives, self._carried_out = actives, self.declaration
             return plan
         try:
             for step in plan.steps:
@@ -233,6 +234,7 @@ class Reconciler:
             self.current, self._found = self._dataplane.read(), None
             raise
         self.current, self._found, self.actives = desired, None, actives
+        self._carried_out = self.declaration
         return plan
 
     def _verify(self, desired: Tables) -> None:
@@ -263,8 +265,10 @@ class Reconciler:
         return self.index.labels.get(row.identity)
 
     def idle_limits(self) -> IdleLimits:
-        """Each service's idle limit by its id, also of those that were removed while they have flows."""
-        by_key = {(s.vip, port, s.protocol): s.idle_timeout_s for s in self.declaration.services for port in s.ports}
+        """Each service's idle limit by its id, also of those that were removed while they have flows. What a file says that is
+        only being tried ends nobody's flows."""
+        services = self._carried_out.services
+        by_key = {(s.vip, port, s.protocol): s.idle_timeout_s for s in services for port in s.ports}
         for key, row in self.current.services.items():
             limit = by_key.get((key.vip, key.port, key.protocol))
             if limit is not None:

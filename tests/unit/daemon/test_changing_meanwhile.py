@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import pytest
 from lbctl.core.features import Features, features_of
 from lbctl.core.model import Address, Declaration
 from lbctl.daemon.changes import applying
+from lbctl.dataplane.port import IdleLimits
+from lbctl.errors import LbctlError
 from lbctl.network.port import Link, LinkChanged
 from tests.unit.daemon.office import FIRST, Office
 from tests.unit.daemon.rig import LAN, LINK, VIP
@@ -72,5 +74,32 @@ def test_mac_that_an_apply_sees_before_its_event_is_announced(office: Office) ->
         office.network.announce = note  # type: ignore[method-assign]
         await office.apply(FIRST.replace("a: {", "a: {weight: 50, "))
         await office.eventually(lambda: (ANOTHER_MAC.mac, VIP) in announced)
+
+    office.act(scene)
+
+
+async def tried(office: Office, text: str, meanwhile: Callable[[], object]) -> None:
+    """An apply that comes to nothing; right before that something happens, in another thread."""
+    memory = office.daemon.applier._memory
+
+    def refuses(*_: object, **__: object) -> None:
+        meanwhile()
+        raise LbctlError("the disk is full")
+
+    memory.begin = refuses  # type: ignore[assignment,method-assign]
+    with pytest.raises(LbctlError, match="disk is full"):
+        await office.apply(text)
+    del memory.begin
+
+
+def test_sweep_while_a_file_is_tried_ends_no_flow_by_its_idle_limits(office: Office) -> None:
+    reconciler, meanwhile = office.daemon._reconciler, list[IdleLimits]()
+
+    async def scene() -> None:
+        before, shorter = reconciler.idle_limits(), FIRST.replace("pool: p}", "pool: p, idle_timeout: 60s}")
+        await tried(office, shorter, lambda: meanwhile.append(reconciler.idle_limits()))
+        assert [*meanwhile, reconciler.idle_limits()] == [before, before]
+        await office.apply(shorter)
+        assert set(reconciler.idle_limits().open_s.values()) == {60}
 
     office.act(scene)
