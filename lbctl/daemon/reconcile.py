@@ -219,7 +219,7 @@ class Reconciler:
 
     def reconcile(self, *, now: float, is_change: bool = False) -> Plan:
         """Carry out what is to be done; returns it. What was declared, or (``is_change``) all of it, is read back and compared.
-        On a `KernelError` the kernel is read anew, and the next call goes on from there: every prefix of a plan is safe."""
+        After a failure the kernel is read anew, and the next call goes on from there: every prefix of a plan is safe."""
         plan, desired, actives = self.plan(now=now)
         if plan.is_empty:
             self.actives, self._carried_out = actives, self.declaration
@@ -230,7 +230,7 @@ class Reconciler:
             self.generation = self._dataplane.seal()
             if is_change or plan.declared_steps:
                 self._verify(desired)
-        except KernelError:
+        except Exception:  # whatever it is: some of it may be written
             self.current, self._found = self._dataplane.read(), None
             raise
         self.current, self._found, self.actives = desired, None, actives

@@ -15,7 +15,7 @@ from lbctl.daemon.changes import applying
 from lbctl.daemon.observed import Member
 from lbctl.daemon.surroundings import Claims
 from lbctl.dataplane.fake import FakeDataplane
-from lbctl.errors import KernelError, LbctlError
+from lbctl.errors import KernelError, LbctlError, RolledBackError
 from tests.unit.daemon.office import FIRST, SECOND, Office
 from tests.unit.daemon.rig import LINK, OTHER_VIP, REFUSED, VIP, file
 
@@ -65,9 +65,11 @@ ANOTHER_INTERFACE = SECOND.replace(
 class Refusing(FakeDataplane):
     """Never takes the second VIP."""
 
+    refusal: Exception = KernelError("writing a map entry: no memory")
+
     def write(self, step: Step) -> None:
         if isinstance(step, SetVip) and step.vip == OTHER_VIP and step.after is not None:
-            raise KernelError("writing a map entry: no memory")
+            raise self.refusal
         super().write(step)
 
 
@@ -83,6 +85,22 @@ def test_change_that_comes_to_nothing_leaves_the_program_where_and_as_it_was(tmp
             await office.apply(ANOTHER_INTERFACE)
         assert office.dataplane.attachments == before
         assert [each.name for each in office.status().interfaces] == ["eth0"]
+
+    office.act(scene)
+
+
+def test_change_that_fails_half_written_is_taken_back_whatever_the_failure(tmp_path: Path) -> None:
+    dataplane = Refusing()
+    dataplane.refusal = OverflowError("a number that nobody foresaw")
+    office = Office(tmp_path, text=FIRST, dataplane=dataplane)
+
+    async def scene() -> None:
+        before = dataplane.read()
+        with pytest.raises(RolledBackError, match="nobody foresaw"):
+            await office.apply()
+        after = dataplane.read()
+        assert (after.services, after.vips) == (before.services, before.vips)
+        assert office.outcomes()[-1] == ("apply", "failed")
 
     office.act(scene)
 
