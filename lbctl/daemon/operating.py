@@ -54,9 +54,11 @@ class Operator:
         """Batches of events from now on, perhaps empty ones."""
         return self.watching.events(flows=flows, drops=drops)
 
-    def target(self, target: Target) -> TargetStatus:
-        """The backends that are meant, in brief."""
-        return self.reporter.target(target)
+    async def target(self, target: Target) -> TargetStatus:
+        """The backends that are meant, in brief. Who waits for one is not told that it was removed by a file that is only
+        being tried."""
+        async with self.changing:
+            return self.reporter.target(target)
 
     async def drain(self, target: Target, *, spare_last: bool = False) -> str:
         """No new connections; live ones go on."""
@@ -76,9 +78,9 @@ class Operator:
 
     async def activate(self, label: str) -> str:
         """Make a backend the active one of its pool."""
-        self.reconciler.require_backend(label)
         pool, _, name = label.partition("/")
         async with self.changing:
+            self.reconciler.require_backend(label)
             if self.reconciler.actives.get(pool) == name:
                 return f"{label} was active already"
             former = self.reconciler.activate(label)
@@ -100,18 +102,18 @@ class Operator:
 
     async def assign(self, pool: str, source: Address, backend: str) -> str:
         """Give a source another backend."""
-        found = self._private(pool)
-        self.reconciler.require_backend(f"{pool}/{backend}")
-        words.require_source(source, found)
         async with self.changing:
+            found = self._private(pool)
+            self.reconciler.require_backend(f"{pool}/{backend}")
+            words.require_source(source, found)
             await self.assigner.settle()
             await self.assigner.assign(found, source, backend)
         return f"{source} goes to {pool}/{backend} from its next connection on; what it stored elsewhere stays there"
 
     async def unassign(self, pool: str, source: Address) -> str:
         """Let the next connection of a source find a backend anew."""
-        found = self._private(pool)
         async with self.changing:
+            found = self._private(pool)
             await self.assigner.settle()  # the source may be known to the program only
             if source not in self.assigner.books.get(pool, {}):
                 return f"{source} has no backend of its own in pool {pool}"

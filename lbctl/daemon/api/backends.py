@@ -19,7 +19,7 @@ SlowStart = Annotated[float, Query(ge=MIN_SLOW_START_S, le=MAX_SLOW_START_S, all
 class Commanding(Protocol):
     """What that does. Each changing method returns it in words; `UsageError` if it cannot be."""
 
-    def target(self, target: Target) -> TargetStatus:
+    async def target(self, target: Target) -> TargetStatus:
         """The backends that are meant, and what one may wait for."""
         ...
 
@@ -82,7 +82,7 @@ def _tell(app: FastAPI, controls: Commanding, resource: str, whose: str, target_
 
     @app.get(resource, summary=f"States and open connections of {whose}")
     async def tell(target: Target = meant) -> TargetStatus:
-        return controls.target(target)
+        return await controls.target(target)
 
 
 def _stop(app: FastAPI, controls: Commanding, resource: str, whose: str, target_of: _TargetOf) -> None:

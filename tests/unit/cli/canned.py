@@ -28,7 +28,7 @@ class Canned:
         wanted = {"flow"} if not drops else {"drop"} if not flows else {"flow", "drop"}
         yield tuple(event for event in sample_events.events() if event.kind in wanted)
 
-    def target(self, target: Target) -> TargetStatus:
+    async def target(self, target: Target) -> TargetStatus:
         return samples.target(target)
 
     async def drain(self, target: Target, *, spare_last: bool = False) -> str:

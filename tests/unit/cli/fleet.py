@@ -67,7 +67,7 @@ class Fleet(Canned):
     def status(self) -> Status:
         return samples.status()
 
-    def target(self, target: Target) -> TargetStatus:
+    async def target(self, target: Target) -> TargetStatus:
         self.meanwhile()
         return TargetStatus(backends=tuple(each.look() for each in self._of(target)), swept_s=0.5)
 

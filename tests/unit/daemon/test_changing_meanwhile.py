@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lbctl.core.features import Features, features_of
 from lbctl.core.model import Address, Declaration
+from lbctl.core.targets import named
 from lbctl.daemon.changes import applying
+from lbctl.daemon.models import TargetStatus
+from lbctl.daemon.operating import Operator
+from lbctl.daemon.surroundings import Claims
 from lbctl.dataplane.port import IdleLimits
-from lbctl.errors import LbctlError
+from lbctl.errors import LbctlError, UsageError
 from lbctl.network.port import Link, LinkChanged
+from tests.unit.daemon.desk import CT
 from tests.unit.daemon.office import FIRST, Office
-from tests.unit.daemon.rig import LAN, LINK, VIP
+from tests.unit.daemon.rig import LAN, LINK, VIP, file
 
 ANOTHER_MAC = replace(LINK, mac=bytes.fromhex("02000000000f"))
+PRIVATE = """\
+  q:
+    kind: archive
+    storage: private
+    check: {type: tcp}
+    backends: {x: {address: 192.0.2.31}, y: {address: 192.0.2.32}}
+"""
 CHANGED = LinkChanged(ifindex=LINK.ifindex, link=ANOTHER_MAC)
 
 
@@ -101,5 +116,52 @@ def test_sweep_while_a_file_is_tried_ends_no_flow_by_its_idle_limits(office: Off
         assert [*meanwhile, reconciler.idle_limits()] == [before, before]
         await office.apply(shorter)
         assert set(reconciler.idle_limits().open_s.values()) == {60}
+
+    office.act(scene)
+
+
+def test_backend_that_is_waited_for_is_not_told_as_removed_by_a_file_that_is_only_tried(office: Office) -> None:
+    async def scene() -> None:
+        loop, operator = asyncio.get_running_loop(), office.daemon.operator
+        asked: list[Future[TargetStatus]] = []
+        await tried(
+            office,
+            file("a"),
+            lambda: asked.append(asyncio.run_coroutine_threadsafe(operator.target(named("p/b")), loop)),
+        )
+        found = await asyncio.wrap_future(asked[0])
+        assert [row.name for row in found.backends] == ["b"]
+
+    office.act(scene)
+
+
+WORDS: Mapping[str, Callable[[Operator], Awaitable[str]]] = {
+    "activate": lambda operator: operator.activate("p/b"),
+    "assign": lambda operator: operator.assign("q", CT, "x"),
+    "unassign": lambda operator: operator.unassign("q", CT),
+}
+
+
+@pytest.mark.parametrize("word", WORDS.values(), ids=WORDS)
+def test_word_on_what_is_removed_meanwhile_is_refused(
+    tmp_path: Path, word: Callable[[Operator], Awaitable[str]]
+) -> None:
+    """It waits for the change that is under way; then the file that is in force by then counts."""
+    with_both = file("a", "b", keys="policy: failover") + PRIVATE
+    with_both = with_both.replace("services:\n", "services:\n  t: {vip: 192.0.2.102, ports: [104], pool: q}\n")
+    office = Office(tmp_path, text=with_both)
+
+    async def scene() -> None:
+        find, asked = office.surroundings.find_duplicates, list[asyncio.Task[str]]()
+
+        async def and_meanwhile(*where: Any) -> Claims:
+            asked.append(asyncio.create_task(word(office.daemon.operator)))  # type: ignore[arg-type]
+            await asyncio.sleep(0)  # it is asked
+            return await find(*where)
+
+        office.surroundings.find_duplicates = and_meanwhile  # type: ignore[method-assign]
+        await office.apply(file("a", "c", keys="policy: failover"))
+        with pytest.raises(UsageError):
+            await asked[0]
 
     office.act(scene)

@@ -245,7 +245,7 @@ def test_weight_survives_a_restart_and_leaves_the_kernels_tables_as_they_are() -
 
 def test_target_tells_open_connections_and_who_said_what(desk: Desk) -> None:
     desk.hear(desk.operator.drain(named("p/a")))
-    found = desk.operator.target(HOST)
+    found = desk.hear(desk.operator.target(HOST))
     assert [(row.pool, row.name, row.override) for row in found.backends] == [
         ("p", "a", "drained"),
         ("q", "w", None),
@@ -254,7 +254,7 @@ def test_target_tells_open_connections_and_who_said_what(desk: Desk) -> None:
     assert {row.udp_flows for row in found.backends} == {None}
     assert found.swept_s is None
     with pytest.raises(UsageError, match="there is no pool nobody"):
-        desk.operator.target(named("nobody"))
+        desk.hear(desk.operator.target(named("nobody")))
 
 
 def test_target_with_a_udp_service_tells_its_flows_as_last_swept(tmp_path: Path) -> None:
@@ -265,8 +265,8 @@ def test_target_with_a_udp_service_tells_its_flows_as_last_swept(tmp_path: Path)
     for protocol in (Protocol.UDP, Protocol.TCP, Protocol.UDP):
         desk.dataplane.live_flows.append(replace(desk.rig.flow_to("w"), protocol=protocol))
         desk.dataplane.live_flows.pop(-2)
-    assert desk.operator.target(named("q/w")).backends[0].udp_flows == 0
+    assert desk.hear(desk.operator.target(named("q/w"))).backends[0].udp_flows == 0
     desk.rig.sweep()
-    found = desk.operator.target(HOST)
+    found = desk.hear(desk.operator.target(HOST))
     assert {row.pool: row.udp_flows for row in found.backends} == {"p": None, "q": 2, "f": None}
     assert found.swept_s is not None
