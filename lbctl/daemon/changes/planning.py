@@ -65,10 +65,13 @@ class Planner:
         if proposed != base:
             declaration = await self.reader.declaration(text, source=source)
         found = await self._drift()
-        generation = self._reconciler.generation
-        if declaration is None or declaration == self._reconciler.declaration:
+        async with self._changing:  # else what is in force may be a file that is only being tried
+            generation = self._reconciler.generation
+            differs = declaration is not None and declaration != self._reconciler.declaration
+            compute = await self._rehearsed(declaration) if declaration and differs else None
+        if declaration is None or compute is None:
             return nothing_changes(base=base, proposed=proposed, source=source, generation=generation, drift=found)
-        outlook = await self._outlook(declaration)
+        outlook = await asyncio.to_thread(compute)
         return await asyncio.to_thread(
             planned,
             outlook,
@@ -81,8 +84,8 @@ class Planner:
             warnings=warnings(declaration),
         )
 
-    async def _outlook(self, declaration: Declaration) -> Outlook:
-        """Where the facts are taken nothing else runs; the rest may take its time."""
+    async def _rehearsed(self, declaration: Declaration) -> Callable[[], Outlook]:
+        """The facts are taken at once; what it gives back may take its time, in a thread."""
         links = await self._surroundings.links(declaration)
         now = time.monotonic()
         before, after, live = Rehearsal(self._reconciler), Rehearsal(self._reconciler), self._live()
@@ -92,7 +95,7 @@ class Planner:
             was, will_be = before.tables(now=now), after.tables_with(declaration, links, now=now)
             return Outlook(before=in_force, after=declaration, was=was, will_be=will_be, live=live)
 
-        return await asyncio.to_thread(compute)
+        return compute
 
     def _live(self) -> Live:
         reconciler, sweep = self._reconciler, self._reconciler.sweep

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,16 +15,17 @@ from lbctl.core.features import Features, features_of
 from lbctl.core.model import Address, Declaration
 from lbctl.core.targets import named
 from lbctl.daemon.changes import applying
-from lbctl.daemon.models import TargetStatus
+from lbctl.daemon.changes.history import digest
 from lbctl.daemon.operating import Operator
 from lbctl.daemon.surroundings import Claims
 from lbctl.dataplane.port import IdleLimits
 from lbctl.errors import LbctlError, UsageError
 from lbctl.network.port import Link, LinkChanged
 from tests.unit.daemon.desk import CT
-from tests.unit.daemon.office import FIRST, Office
+from tests.unit.daemon.office import FIRST, SECOND, Office
 from tests.unit.daemon.rig import LAN, LINK, VIP, file
 
+Answer = TypeVar("Answer")
 ANOTHER_MAC = replace(LINK, mac=bytes.fromhex("02000000000f"))
 PRIVATE = """\
   q:
@@ -120,17 +121,32 @@ def test_sweep_while_a_file_is_tried_ends_no_flow_by_its_idle_limits(office: Off
     office.act(scene)
 
 
+async def answered(office: Office, text: str, question: Coroutine[Any, Any, Answer]) -> Answer:
+    """What is asked while an apply comes to nothing."""
+    loop, asked = asyncio.get_running_loop(), list[Future[Answer]]()
+
+    def ask() -> None:
+        asked.append(asyncio.run_coroutine_threadsafe(question, loop))
+        wait(asked, timeout=0.2)  # unless it waits for the end of the apply, it is answered at once
+
+    await tried(office, text, ask)
+    return await asyncio.wrap_future(asked[0])
+
+
 def test_backend_that_is_waited_for_is_not_told_as_removed_by_a_file_that_is_only_tried(office: Office) -> None:
     async def scene() -> None:
-        loop, operator = asyncio.get_running_loop(), office.daemon.operator
-        asked: list[Future[TargetStatus]] = []
-        await tried(
-            office,
-            file("a"),
-            lambda: asked.append(asyncio.run_coroutine_threadsafe(operator.target(named("p/b")), loop)),
-        )
-        found = await asyncio.wrap_future(asked[0])
+        found = await answered(office, file("a"), office.daemon.operator.target(named("p/b")))
         assert [row.name for row in found.backends] == ["b"]
+
+    office.act(scene)
+
+
+def test_plan_is_against_what_is_in_force_and_not_against_a_file_that_is_only_tried(office: Office) -> None:
+    """An apply of what was planned would be accepted: on top of the same text."""
+
+    async def scene() -> None:
+        report = await answered(office, SECOND, office.daemon.planner.plan(SECOND, source="x"))
+        assert (report.base, report.is_empty) == (digest(FIRST), False)
 
     office.act(scene)
 
