@@ -134,8 +134,12 @@ def shared_array(fd: int, spec: MapSpec) -> NDArray[Any]:
 
 
 def told(fd: int, name: str) -> int:
-    """A number that the kernel tells of a descriptor in ``/proc/self/fdinfo``; 0 if it does not."""
-    lines = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines()
+    """A number that the kernel tells of a descriptor in ``/proc/self/fdinfo``; 0 if it does not, or if the descriptor is
+    closed: one may ask while the program is exchanged in another thread, and some tables with it."""
+    try:
+        lines = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
 
