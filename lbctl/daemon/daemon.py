@@ -74,6 +74,7 @@ class Daemon:
         self.audit = AuditLog(state)
         self._reconciler = reconciler = _reconciler(start.declaration, dataplane, overrides, state)
         self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered, on_fault=self._facts.not_probed)
+        self._told_actives = reconciler.actives
         exchanging = asyncio.Lock()
         self._interfaces = Interfaces(
             reconciler, dataplane, surroundings, facts=self._facts, monitor=self._monitor, exchanging=exchanging
@@ -178,11 +179,11 @@ class Daemon:
         await self._follow_up()
 
     def _write(self, *, is_change: bool = False) -> None:
-        before = self._reconciler.actives
         plan = self._reconciler.reconcile(now=time.monotonic(), is_change=is_change)
         self._resetter.carried_out(plan.steps)
         log_steps(plan.steps, self._reconciler)
-        log_actives(before, self._reconciler.actives)
+        log_actives(self._told_actives, self._reconciler.actives)
+        self._told_actives = self._reconciler.actives
 
     async def _follow_up(self) -> None:
         await self._interfaces.announce()

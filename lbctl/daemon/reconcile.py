@@ -69,7 +69,7 @@ class Reconciler:
         self._found: Tables | None = None
         self.sweep: Sweep | None = None
         self.swept_at: float | None = None
-        self.labels: dict[int, str] = {}
+        self.labels = dict(self.index.labels)
         self.generation = dataplane.generation()
         self.refused_vips: Mapping[Address, bytes] = {}
         self.unchecked_vips: frozenset[Address] = frozenset()
@@ -85,7 +85,6 @@ class Reconciler:
         self._retention = Retention()
         self._weighing, self._tabling = Weighing(), Tabling(LIMITS)
         self._idle_limits: dict[int, float] = {}
-        self._learn_labels()
 
     # Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -99,7 +98,7 @@ class Reconciler:
         self.actives = failover.still_declared(self.actives, self.declaration, declaration)
         self.observed.declare(declaration, now=now)
         self.declaration = declaration
-        self._learn_labels()
+        self.labels |= self.index.labels  # a backend's row outlives its declaration; its name should, too
 
     def facts(self) -> DeclaredFacts:
         """What `declare` and `claims_found` change."""
@@ -133,9 +132,10 @@ class Reconciler:
         self.refused_vips = {vip: mac for vip, mac in refused.items() if vip in declared}
         self.unchecked_vips = ((self.unchecked_vips - settled) | unchecked) & declared
 
-    def _learn_labels(self) -> None:
-        """A backend's row outlives its declaration; its name should, too."""
-        self.labels |= self.index.labels
+    def hand_over(self, *, now: float) -> None:
+        """Who takes over from active ones that are declared no more is somebody known, if there is one: nobody waits for a
+        newcomer, and it takes over from nobody. `LbctlError` if the tables do not fit."""
+        self.actives = self.plan(now=now)[2]
 
     def activate(self, label: str) -> str | None:
         """Make a backend the active one of its pool; returns the former one's name. `UsageError` if it cannot be."""

@@ -146,7 +146,7 @@ class Changer:
         claims = await self._surroundings.find_duplicates(fresh, declaration, links)
         self._reconciler.declare(declaration, now=time.monotonic())
         self._interfaces.learn(fresh, claims)
-        self._reconciler.plan(now=time.monotonic())
+        self._reconciler.hand_over(now=time.monotonic())
         await self._interfaces.attacher.attach(declaration, links)
         await self._interfaces.settle(links)
         await self._hands.first_verdicts()

@@ -47,7 +47,7 @@ class Rehearsal(Reconciler):
         self.neighbourhood.met(links)
         alone = {pool.name for pool in declaration.pools if failover.has_one(pool)}
         if any(backend.pool in alone for backend in newcomers):
-            self.actives = self.plan(now=now)[2]  # nobody waits for a newcomer, and it takes over from nobody
+            self.hand_over(now=now)
         for backend in newcomers:
             self._assume_up(backend, now=now)
         return self.tables(now=now)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ import pytest
 from lbctl.core.capacity import Capacity
 from lbctl.core.health import Health, Status
 from lbctl.core.plan import SetVip, Step
+from lbctl.core.standing import Condition
 from lbctl.daemon.changes import applying
 from lbctl.daemon.observed import Member
 from lbctl.daemon.surroundings import Claims
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import KernelError, LbctlError, RolledBackError
 from tests.unit.daemon.office import FIRST, SECOND, Office
-from tests.unit.daemon.rig import LINK, OTHER_VIP, REFUSED, VIP, file
+from tests.unit.daemon.rig import HEALTHY, LINK, OTHER_VIP, REFUSED, VIP, file
+from tests.unit.daemon.stage import DEADLINE_S, MACS
 
 
 @pytest.fixture(autouse=True)
@@ -152,5 +155,37 @@ def test_apply_that_fails_after_the_last_write_is_in_force_all_the_same(tmp_path
         await office.eventually((office.state / "audit.jsonl").exists)
         assert office.vips() == {VIP}
         assert office.outcomes()[-1] == ("apply", "rolled back")
+
+    office.act(scene)
+
+
+RECEIVERS, NEWCOMER = "policy: failover", IPv4Address("192.0.2.19")
+
+
+@pytest.mark.parametrize("former", ["a address=192.0.2.19", "z address=192.0.2.19"], ids=["moved", "replaced"])
+def test_newcomer_in_place_of_the_active_receiver_takes_over_from_nobody_even_if_it_is_up_at_once(
+    former: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the plan said: it is the first in order, but another one has been up for long."""
+    office = Office(tmp_path, text=file("a", "b", keys=RECEIVERS), macs=MACS | {NEWCOMER: bytes(5) + bytes([19])})
+    label = f"p/{former.partition(' ')[0]}"
+
+    async def probe_the_newcomer() -> None:
+        observed = office.daemon._reconciler.observed
+        before = observed.members.get(label)
+        await office.eventually(lambda: label in observed.members and observed.members[label] is not before)
+        office.daemon._probed(label, HEALTHY)
+
+    async def scene() -> None:
+        await office.daemon._monitor.close()  # the results are the test's
+        for name in ("a", "b"):
+            office.daemon._probed(f"p/{name}", HEALTHY)
+        await office.eventually(lambda: office.daemon._reconciler.actives == {"p": "a"})
+        monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", DEADLINE_S)
+        probing = asyncio.create_task(probe_the_newcomer())
+        await office.apply(file(former, "b address=192.0.2.12", keys=RECEIVERS))
+        await probing
+        assert office.daemon._reconciler.standings()[label].condition is Condition.STANDBY
+        assert office.daemon._reconciler.actives == {"p": "b"}
 
     office.act(scene)
