@@ -17,7 +17,8 @@ from lbctl.dataplane.layout import MAPS, sized
 from lbctl.dataplane.maps import HashMap, shared_array
 from lbctl.lab.chaos import kerneltables
 from lbctl.lab.chaos.run import Run, lab_plan, set_stage
-from lbctl.lab.chaos.steps import Kind, Step, steps
+from lbctl.lab.chaos.step import Kind, Step
+from lbctl.lab.chaos.steps import steps
 from lbctl.lab.chaos.world import TCP_FLOWS, UDP_FLOWS, VIPS, World, first_world
 from lbctl.lab.topology import Lab
 from lbctl.lab.wait import wait_until

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from lbctl.core.model import Failback, Reassign
 from lbctl.lab.chaos.world import (
+    FEED,
     NODES,
+    OWN_POOLS,
     PLACES,
     POOL6,
     POOLS,
     TIGHT,
+    VAULT,
     WIDE,
     Allow,
     Member,
     Pool,
     Service,
     World,
+    first_world,
 )
 
 Drawn = tuple[str, World] | None
@@ -58,7 +63,7 @@ def member_added(random: Random, world: World) -> Drawn:
 def member_removed(random: Random, world: World) -> Drawn:
     """One less. What an operator said something of stays, or the file would contradict it."""
     pool = random.choice(list(world.pools))
-    removable = [name for name in world.pools[pool].members if f"{pool}/{name}" not in world.overrides]
+    removable = [name for name in world.pools[pool].members if not world.is_spoken_of(f"{pool}/{name}")]
     if len(world.pools[pool].members) < 2 or not removable:
         return None
     gone = random.choice(removable)
@@ -70,7 +75,7 @@ def member_readdressed(random: Random, world: World) -> Drawn:
     """The same name, another server."""
     pool, name, member = random.choice(list(world.members()))
     nodes = [node for node in NODES if node not in {each.node for each in world.pools[pool].members.values()}]
-    if not nodes or f"{pool}/{name}" in world.overrides:
+    if not nodes or world.is_spoken_of(f"{pool}/{name}"):
         return None
     node = random.choice(nodes)
     return f"{pool}/{name} is {node} now, not {member.node}", _with_member(
@@ -79,16 +84,17 @@ def member_readdressed(random: Random, world: World) -> Drawn:
 
 
 def service_added(random: Random, world: World) -> Drawn:
-    """One that is not declared, in a pool that is; the IPv6 one with a pool of its own."""
+    """One that is not declared, in a pool that is; or with a pool of its own."""
     absent = [name for name in PLACES if name not in world.services]
     if not absent:
         return None
     name = random.choice(absent)
-    if name == "six":
-        grown = world.with_pool(POOL6, _fresh_pool(random))
-        return "service six added, and its pool", grown.with_service(name, Service(pool=POOL6))
-    pool = random.choice([pool for pool in world.pools if pool != POOL6])
-    return f"service {name} added, in {pool}", world.with_service(name, Service(pool=pool))
+    if name in OWN_POOLS:
+        return f"service {name} added, and its pool", _with_own_pool(random, world, name)
+    declared = [pool for pool in POOLS if pool in world.pools]
+    pool = random.choice(declared or POOLS)
+    grown = world if declared else world.with_pool(pool, _fresh_pool(random))
+    return f"service {name} added, in {pool}", grown.with_service(name, Service(pool=pool))
 
 
 def service_removed(random: Random, world: World) -> Drawn:
@@ -98,19 +104,19 @@ def service_removed(random: Random, world: World) -> Drawn:
     if len(world.services) <= _FEWEST_SERVICES or ipv4 == [name]:
         return None
     after = replace(world, services={key: row for key, row in world.services.items() if key != name})
-    return _if_no_override_goes(f"service {name} removed", world, after.without_unused_pools())
+    return _if_no_word_goes(f"service {name} removed", world, after.without_unused_pools())
 
 
 def service_moved(random: Random, world: World) -> Drawn:
     """To another pool, perhaps a new one; the pool that it leaves goes if nobody else uses it."""
     name = random.choice(list(world.services))
     pool = random.choice(POOLS)
-    if name == "six" or world.services[name].pool == pool:
+    if name in OWN_POOLS or world.services[name].pool == pool:
         return None
     is_new = pool not in world.pools
     grown = world.with_pool(pool, _fresh_pool(random)) if is_new else world
     after = grown.with_service(name, replace(world.services[name], pool=pool)).without_unused_pools()
-    return _if_no_override_goes(f"service {name} moved to {'new ' if is_new else ''}pool {pool}", world, after)
+    return _if_no_word_goes(f"service {name} moved to {'new ' if is_new else ''}pool {pool}", world, after)
 
 
 def allow(random: Random, world: World) -> Drawn:
@@ -143,7 +149,7 @@ def connection_limit(random: Random, world: World) -> Drawn:
 
 def traffic_class(random: Random, world: World) -> Drawn:
     """The run's clients get weights of their own in a pool, or no longer."""
-    pool = random.choice([name for name in world.pools if name != POOL6])
+    pool = random.choice([name for name in world.pools if name not in (POOL6, FEED)])
     has_class = world.pools[pool].class_weight is not None
     fresh = None if has_class else random.choice(_WEIGHTS)
     if fresh == next(iter(world.pools[pool].members.values())).weight:
@@ -164,21 +170,38 @@ def datagrams(random: Random, world: World) -> Drawn:
     return f"UDP service {'added' if fresh else 'removed'}", replace(world, has_datagrams=fresh)
 
 
-def _ipv6(random: Random, world: World) -> Drawn:
-    """IPv6 comes or goes altogether."""
-    if "six" not in world.services:
-        grown = world.with_pool(POOL6, _fresh_pool(random))
-        return "IPv6 comes: service six", grown.with_service("six", Service(pool=POOL6))
-    after = replace(world, services={name: row for name, row in world.services.items() if name != "six"})
-    return _if_no_override_goes("IPv6 goes: service six", world, after.without_unused_pools())
+def failback(random: Random, world: World) -> Drawn:
+    """By itself, or when an operator says so."""
+    if FEED not in world.pools:
+        return None
+    is_by_hand = world.pools[FEED].failback is Failback.MANUAL
+    fresh = Failback.AUTOMATIC if is_by_hand else Failback.MANUAL
+    return f"pool {FEED}: failback {fresh}", world.with_pool(FEED, replace(world.pools[FEED], failback=fresh))
+
+
+def reassign(random: Random, world: World) -> Drawn:
+    """When a source is given another archive."""
+    fresh = random.choice(list(Reassign))
+    if VAULT not in world.pools or fresh is world.pools[VAULT].reassign:
+        return None
+    return f"pool {VAULT}: reassign {fresh}", world.with_pool(VAULT, replace(world.pools[VAULT], reassign=fresh))
+
+
+def _own_pool(random: Random, world: World) -> Drawn:
+    """A service with a pool of its own comes or goes: all of IPv6, or all assignments of sources."""
+    name = random.choice(("six", "vault"))
+    if name not in world.services:
+        return f"service {name} comes, and its pool", _with_own_pool(random, world, name)
+    after = replace(world, services={key: row for key, row in world.services.items() if key != name})
+    return _if_no_word_goes(f"service {name} goes, and its pool", world, after.without_unused_pools())
 
 
 CHANGES: tuple[Callable[[Random, World], Drawn], ...] = (
     *(weight, weight, weight, weight, member_added, member_added, member_removed, member_removed),
     *(member_readdressed, service_added, service_added, service_removed, service_moved, service_moved),
-    *(allow, allow, idle_limit, connection_limit, traffic_class, wrong_port, datagrams),
+    *(allow, allow, idle_limit, connection_limit, traffic_class, wrong_port, datagrams, failback, reassign),
 )
-FEATURES: tuple[Callable[[Random, World], Drawn], ...] = (_ipv6, allow, connection_limit, traffic_class)
+FEATURES: tuple[Callable[[Random, World], Drawn], ...] = (_own_pool, allow, connection_limit, traffic_class)
 """Those that add or take a part of the program."""
 
 
@@ -201,12 +224,19 @@ def _with_member(world: World, pool: str, name: str, member: Member) -> World:
     return world.with_pool(pool, replace(world.pools[pool], members=members))
 
 
+def _with_own_pool(random: Random, world: World, service: str) -> World:
+    """The world with a service, and its pool of the kind that it was at first."""
+    pool = OWN_POOLS[service]
+    declared = replace(first_world().pools[pool], members=_fresh_pool(random).members)
+    return world.with_pool(pool, declared).with_service(service, Service(pool=pool))
+
+
 def _fresh_pool(random: Random) -> Pool:
     nodes = random.sample(NODES, random.randint(2, 4))
     return Pool(members={f"m{index}": Member(node=node) for index, node in enumerate(nodes, start=1)})
 
 
-def _if_no_override_goes(words: str, before: World, after: World) -> Drawn:
+def _if_no_word_goes(words: str, before: World, after: World) -> Drawn:
     """A pool of which an operator said something stays."""
-    said_of = {label.partition("/")[0] for label in before.overrides}
+    said_of = {label.partition("/")[0] for label in (*before.overrides, *before.given)}
     return (words, after) if said_of <= after.pools.keys() else None

@@ -11,9 +11,10 @@ from lbctl.errors import LabError
 from lbctl.lab.chaos import control
 from lbctl.lab.chaos.control import ANSWERED_WITHIN_S
 from lbctl.lab.chaos.disk import Disk
+from lbctl.lab.chaos.document import configuration
 from lbctl.lab.chaos.sessions import Servers
-from lbctl.lab.chaos.steps import Kind, Step
-from lbctl.lab.chaos.world import Fate, configuration
+from lbctl.lab.chaos.step import Kind, Step
+from lbctl.lab.chaos.world import VAULT, Fate
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import Node
 from lbctl.lab.processes import signal_group
@@ -88,8 +89,27 @@ class Stage:
         return self.daemon.status()["daemon"]["unconfirmed"] is None
 
     def command(self, step: Step) -> None:
-        """Drain, halt or enable."""
+        """Drain, halt, enable or activate. What was answered is on disk, or in the kernel, so it outlives a crash."""
         control.require(self.daemon.socket, f"/v1/backends/{step.label}/{step.kind}")
+        self._maybe_crash(step)
+
+    def weight(self, step: Step) -> None:
+        """Another weight than the file's, or that one again."""
+        control.put(self.daemon.socket, f"/v1/backends/{step.label}/weight", {"weight": step.weight})
+        self._maybe_crash(step)
+
+    def assign(self, step: Step) -> None:
+        """A source to a member, or to whomever its next connection finds."""
+        resource = f"/v1/pools/{VAULT}/assignments/{step.source}"
+        if step.label:
+            control.put(self.daemon.socket, resource, {"backend": step.label.partition("/")[2]})
+        else:
+            control.delete(self.daemon.socket, resource)
+        self._maybe_crash(step)
+
+    def _maybe_crash(self, step: Step) -> None:
+        if step.has_crash:
+            self.crash(step)
 
     def crash(self, step: Step) -> None:
         """SIGKILL, and a start."""
@@ -197,6 +217,10 @@ _HOW: dict[Kind, Callable[[Stage, Step], None]] = {
     Kind.DRAIN: Stage.command,
     Kind.HALT: Stage.command,
     Kind.ENABLE: Stage.command,
+    Kind.ACTIVATE: Stage.command,
+    Kind.WEIGHT: Stage.weight,
+    Kind.ASSIGN: Stage.assign,
+    Kind.UNASSIGN: Stage.assign,
     Kind.CRASH: Stage.crash,
     Kind.CRASH_IN_RELOAD: Stage.crash_in_reload,
     Kind.CRASH_IN_START: Stage.crash_in_start,

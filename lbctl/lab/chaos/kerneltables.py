@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbctl.core.model import Address
-from lbctl.core.tables import BackendRow, ServiceKey, id_of
+from lbctl.core.tables import BackendRow, ServiceKey, id_of, reference
 from lbctl.dataplane import bpf, loader
+from lbctl.dataplane.assignments import Assignments
 from lbctl.dataplane.backends import Backends
 from lbctl.dataplane.layout import MAPS
 from lbctl.dataplane.maps import HashMap, shared_array
@@ -27,11 +28,13 @@ from lbctl.dataplane.rows import interface_row, lan_of, service_key, vip_number
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """What the kernel holds: the identity of each service's pool, the rows of backends by identity (of the latest), and the
-    slots of each pool by their owner's identity, by the pool's identity."""
+    slots of each pool by their owner's identity, by the pool's identity. ``holders`` are the identities of those that sources
+    are assigned to (0: nobody), by the pool's identity and the source."""
 
     services: Mapping[ServiceKey, int]
     backends: Mapping[int, BackendRow]
     slots: Mapping[int, Mapping[int, int]]
+    holders: Mapping[tuple[int, str], int]
     interfaces: frozenset[tuple[int, str]]
     """The director's own: index and MAC."""
 
@@ -62,19 +65,33 @@ def read(pins: Path, *, vips: Iterable[Address]) -> Held:
             if pool in pools
         }
         slots = {row.identity: _owners(tables.slots(row), backends) for row in pools.values()}
+        identities = {number: row.identity for number, row in pools.items()}
     return Held(
         services=services,
         backends={row.identity: row for row in backends.values()},
         slots=slots,
+        holders=_holders(pins, backends, identities),
         interfaces=_interfaces(pins),
     )
 
 
+def _hash_map(pins: Path, name: str) -> HashMap:
+    opened = HashMap(bpf.open_pin(loader.pin_path(name, MAPS[name], pins)), MAPS[name])
+    opened.close_when_unused()
+    return opened
+
+
 def _interfaces(pins: Path) -> frozenset[tuple[int, str]]:
-    spec = MAPS["lb_interfaces"]
-    table = HashMap(bpf.open_pin(loader.pin_path("lb_interfaces", spec, pins)), spec)
-    taken = (entry for _, batch in table.batches() for entry in batch[batch["lan"] != 0])
+    batches = _hash_map(pins, "lb_interfaces").batches()
+    taken = (entry for _, batch in batches for entry in batch[batch["lan"] != 0])
     return frozenset((lan_of(int(entry["lan"])).ifindex, interface_row(entry).mac.hex(":")) for entry in taken)
+
+
+def _holders(pins: Path, backends: Mapping[int, BackendRow], pools: Mapping[int, int]) -> Mapping[tuple[int, str], int]:
+    """Of those that a reference of the same generation means."""
+    assigned = Assignments({4: _hash_map(pins, "lb_assignments4")}).read()
+    known = {reference(number, row.generation): row.identity for number, row in backends.items()}
+    return {(pools.get(key.pool_id, 0), str(key.source)): known.get(ref, 0) for key, ref in assigned.items()}
 
 
 def _owners(references: NDArray[Any], backends: Mapping[int, BackendRow]) -> Mapping[int, int]:

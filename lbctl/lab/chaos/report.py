@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lbctl.lab.chaos import leaks
 from lbctl.lab.chaos.run import Run, Tally
-from lbctl.lab.chaos.steps import Kind
+from lbctl.lab.chaos.step import Kind
 from lbctl.lab.demo.report import plain_table
 
 
@@ -86,7 +86,11 @@ def _connections(run: Run) -> Table:
             run.ledger.fates["kept to their end"],
             "every byte from the same server until their client ended them",
         ),
-        ("ended, and told", run.ledger.fates["may end, and told"], "their server was killed, cut off or halted"),
+        (
+            "ended, and told",
+            run.ledger.fates["may end, and told"],
+            "their server was killed, cut off, halted or active no more",
+        ),
         (
             "ended, never told",
             run.ledger.fates["may end, never told"],

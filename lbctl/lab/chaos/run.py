@@ -11,13 +11,16 @@ from functools import partial
 
 from lbctl.errors import LabError
 from lbctl.lab.chaos import control, invariants, kerneltables, leaks
+from lbctl.lab.chaos.chronicle import Chronicle
 from lbctl.lab.chaos.disk import mounted
+from lbctl.lab.chaos.document import configuration
 from lbctl.lab.chaos.faults import READY_WITHIN_S, Stage
+from lbctl.lab.chaos.homeward import homeward
 from lbctl.lab.chaos.leaks import Census
 from lbctl.lab.chaos.ledger import Ledger
 from lbctl.lab.chaos.sessions import Crowd, Servers
-from lbctl.lab.chaos.steps import Kind, Step
-from lbctl.lab.chaos.world import VIPS, Fate, World, configuration, first_world
+from lbctl.lab.chaos.step import Kind, Step
+from lbctl.lab.chaos.world import SOURCES, VAULT, VIPS, World, first_world
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.topology import Lab, LabPlan, plan_lab
 from lbctl.lab.wait import wait_until
@@ -69,9 +72,12 @@ class Run:
     def open(self, say: _Say) -> None:
         """Until every connection is held and everything is as declared."""
         say(f"{self.crowd.wanted} connections")
-        self.crowd.aim(self.ledger.world.accepting())
+        world = self.ledger.chronicle.world
+        self._until(lambda: self._amiss(world), "begin")
+        self._look(world)
+        self.crowd.aim(world.accepting())
         self._until(lambda: [] if len(self.ledger.live) >= self.crowd.wanted else ["too few connections"], "begin")
-        self._until(lambda: self._amiss(self.ledger.world), "begin")
+        self._until(lambda: self._amiss(world), "begin")
         self.crowd.held.clear()  # what was held while they were still dialling says nothing
         self.tally.first = leaks.count(self.stage.daemon)
 
@@ -79,13 +85,13 @@ class Run:
         """Take a step and see how it ends; whether the run may go on."""
         self.tally.step = step
         began = time.monotonic()
-        worlds = (step.before, step.between or step.after, step.after)
-        self.crowd.aim(name for name in step.before.accepting() if all(world.accepts(name) for world in worlds))
+        self.crowd.aim(name for name in step.before.accepting() if all(w.accepts(name) for w in step.worlds()))
         self.crowd.retire(_RETIRED_EACH_STEP)
         self.ledger.begin(step, at_s=began)
         try:
             self.stage.carry_out(step)
-            self._until(lambda: self._amiss(step.after), str(step))
+            self._until(lambda: self._amiss(self._expected(step)), str(step))
+            self._look(step.after)
             self._until_told()
             self._until_heard()
         except LabError as error:
@@ -97,6 +103,16 @@ class Run:
         self.tally.taken[step.kind] += 1
         self.tally.recovered_s[step.kind].append(now - began)
         return self._judge()
+
+    def _expected(self, step: Step) -> World:
+        """What must be so after a step: where nobody else may have become active, whoever was."""
+        return replace(step.after, actives=self.ledger.chronicle.may_be_active(step))
+
+    def _look(self, world: World) -> None:
+        """The rest is for the tables to tell: who became active, and to whom new sources were assigned."""
+        held = kerneltables.read(self.stage.daemon.pins, vips=VIPS)
+        active, holders = invariants.actives(world, held), invariants.holders(world, held)
+        self.ledger.look(actives=active, holders=holders, at_s=time.monotonic())
 
     def _judge(self) -> bool:
         self.tally.failures += self.ledger.breaches
@@ -140,14 +156,24 @@ class Run:
         found = list(invariants.unlike(world, held, self.stage.macs(), own=self.stage.own_interface()))
         if found:
             return found
+        found = list(invariants.misassigned(world, held, self.ledger.chronicle.must_hold(), self._said_holders(world)))
+        if found:
+            return found
         status = self.stage.daemon.status()
         faults = [f"lbctl's own fault: {name} {count}" for name, count in invariants.faults(status).items()]
         unwell = [*invariants.unwell(world, status), *faults]
         return unwell or list(invariants.unplanned(control.plan(self.stage.daemon.socket, configuration(world))))
 
+    def _said_holders(self, world: World) -> dict[str, str]:
+        """What the daemon says of who holds what."""
+        if VAULT not in world.pools:
+            return {}
+        said = control.tell(self.stage.daemon.socket, f"/v1/assignments?pool={VAULT}")["assignments"]
+        return {row["source"]: row["backend"] for row in said}
+
     def close(self) -> None:
         """Back to where it began, and the same state for a while: what has grown?"""
-        for step in self._homeward():
+        for step in homeward(self.ledger.chronicle.world, number=1 + self.tally.taken.total()):
             if not self.take(step):
                 return
         for _ in range(_RELOADS_AT_THE_END):
@@ -178,23 +204,6 @@ class Run:
             self.stage.daemon.reload(configuration(world))
             self._until(partial(self._amiss, world), "a reload")
 
-    def _homeward(self) -> Iterator[Step]:
-        """Enable everything, bring everybody back, and declare what was declared at first."""
-        world, home, number = self.ledger.world, first_world(), 1 + self.tally.taken.total()
-        for label in world.overrides:
-            others = {key: word for key, word in world.overrides.items() if key != label}
-            pool, _, name = label.partition("/")
-            node = world.pools[pool].members[name].node
-            after = replace(world, overrides=others)
-            kind = Kind.ENABLE
-            yield Step(number=number, kind=kind, words=label, before=world, after=after, label=label, node=node)
-            world = after
-        for node in [node for node, fate in world.fates.items() if fate is not Fate.ALIVE]:
-            after = replace(world, fates={**world.fates, node: Fate.ALIVE})
-            yield Step(number=number, kind=Kind.SERVER_BACK, words=node, before=world, after=after, node=node)
-            world = after
-        yield Step(number=number, kind=Kind.CHANGE, words="as at the beginning", before=world, after=home)
-
 
 def lab_plan() -> LabPlan:
     """One director, the servers, one client."""
@@ -213,9 +222,10 @@ def set_stage(lab: Lab, *, seed: int, sessions: int, say: _Say) -> Iterator[Run]
         stage = Stage(lab=lab, daemon=daemon, servers=servers, disk=disk)
         say("lbctl: bcc compiles the XDP program, the kernel verifies it, the daemon starts")
         daemon.start(ready_within_s=READY_WITHIN_S)
+        lab.clients[0].ip(*(f"address add {source}/24 dev eth0" for source in SOURCES))
         crowd = Crowd(lab.clients[0], sessions=sessions)
         try:
-            yield Run(stage=stage, crowd=crowd, ledger=Ledger(world), tally=tally)
+            yield Run(stage=stage, crowd=crowd, ledger=Ledger(Chronicle(world)), tally=tally)
         finally:
             tally.log_tail = daemon.log_tail(lines=30)
             if daemon.is_running:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lbctl.lab.chaos.run import Run
-from lbctl.lab.chaos.steps import Kind, Step
+from lbctl.lab.chaos.step import Kind, Step
 
 _WIDEST = 110
 _TITLE = "lbctl: faults and changes under live connections"

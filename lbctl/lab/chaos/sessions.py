@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any
 
 from lbctl.errors import LabError
-from lbctl.lab.chaos.ledger import End, Ledger, Session
-from lbctl.lab.chaos.world import PLACES
+from lbctl.lab.chaos.ledger import End, Ledger
+from lbctl.lab.chaos.licences import Session
+from lbctl.lab.chaos.receivers import Answer
+from lbctl.lab.chaos.world import FEED, OWN_POOLS, PLACES, SOURCES, VAULT
 from lbctl.lab.node import Node
 from lbctl.lab.wait import wait_until
 
@@ -76,7 +78,7 @@ class Crowd:
 
     def aim(self, services: Iterable[str]) -> None:
         """New connections go to these from now on."""
-        self._tell(services=[(name, str(PLACES[name][0]), PLACES[name][1]) for name in services])
+        self._tell(goals=[_goal(name) for name in services])
 
     def retire(self, count: int) -> None:
         """End so many of the oldest in order; others take their place."""
@@ -111,8 +113,11 @@ class Crowd:
                 ledger.end(number, End(how), at_s=at_s, words=words)
             case {"event": "waited", "number": number, "asked_s": asked_s, "at_s": at_s}:
                 ledger.waited(number, asked_s=asked_s, answered_s=at_s)
-            case {"event": "visited", "service": service, "dialled_s": dialled_s, "fault": fault, "at_s": at_s}:
-                ledger.visited(service, dialled_s=dialled_s, ended_s=at_s, fault=fault)
+            case {"event": "visited", "fault": fault, "at_s": at_s, **fields}:
+                ledger.visited(Session(**_known(fields)), ended_s=at_s, fault=fault)
+            case {"event": "answered", "asked_s": asked_s, "at_s": at_s, **fields}:
+                known = {name: fields[name] for name in ("number", "service", "node")}
+                ledger.answered(Answer(asked_s=asked_s, answered_s=at_s, **known))
             case {"event": "tally", "held": held, "messages": messages, "slowest_s": slowest_s}:
                 self.held.append(held)
                 self.messages, self.slowest_s = messages, slowest_s
@@ -131,7 +136,15 @@ class Crowd:
 
 
 def _known(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: fields[name] for name in ("number", "service", "node", "dialled_s")}
+    return {name: fields[name] for name in ("number", "service", "source", "node", "dialled_s")}
+
+
+def _goal(service: str) -> dict[str, Any]:
+    """The fields of a `lbctl.lab.chaos.talking.Goal`."""
+    address, port = PLACES[service]
+    pool = OWN_POOLS.get(service)
+    goal = {"service": service, "address": str(address), "port": port, "tells_all": pool == FEED}
+    return goal | ({"sources": [str(source) for source in SOURCES]} if pool == VAULT else {})
 
 
 def _event(line: str) -> dict[str, Any]:

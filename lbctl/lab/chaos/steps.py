@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from random import Random
 
-from lbctl.lab.chaos import changes
-from lbctl.lab.chaos.world import NODES, Fate, Override, World, configuration, first_world
+from lbctl.lab.chaos import changes, verbs
+from lbctl.lab.chaos.document import configuration
+from lbctl.lab.chaos.step import OF_FILES, OF_SERVERS, WITHOUT_DAEMON, Kind, Step
+from lbctl.lab.chaos.succession import succeeded
+from lbctl.lab.chaos.world import NODES, Fate, World, first_world
 
 MOST_DEAD = 2
 """So many servers are dead at a time, at most."""
 _TRIES = 40
 _MEANWHILE = "while no daemon runs"
-
-
-class Kind(StrEnum):
-    """The kinds of steps."""
-
-    CHANGE = "change of the file"
-    CONFIRMED = "change by plan, apply and confirm"
-    UNCONFIRMED = "change that nobody confirms"
-    BAD_FILE = "bad file"
-    DRAIN = "drain"
-    HALT = "halt"
-    ENABLE = "enable"
-    CRASH = "daemon killed"
-    CRASH_IN_RELOAD = "daemon killed in a reload"
-    CRASH_IN_START = "daemon killed in a start"
-    RESTART = "restart"
-    UPGRADE = "upgrade"
-    DISK_FULL = "disk full"
-    DIRECTOR_CABLE = "director's cable out and in"
-    DIRECTOR_LINK = "director's link down and up"
-    DIRECTOR_NIC = "director's NIC anew"
-    DIRECTOR_MAC = "director's MAC"
-    SERVER_CABLE = "server's cable out and in"
-    SERVER_LINK = "server's link down and up"
-    SERVER_MAC = "server's MAC, announced"
-    SERVER_MAC_SILENT = "server's MAC, silent"
-    SERVER_KILLED = "server killed"
-    SERVER_CUT = "server cut off"
-    SERVER_BACK = "server back"
 
 
 DECK: dict[Kind, int] = {
@@ -52,7 +25,11 @@ DECK: dict[Kind, int] = {
     Kind.BAD_FILE: 2,
     Kind.DRAIN: 4,
     Kind.HALT: 2,
-    Kind.ENABLE: 4,
+    Kind.ENABLE: 5,
+    Kind.ACTIVATE: 3,
+    Kind.WEIGHT: 5,
+    Kind.ASSIGN: 3,
+    Kind.UNASSIGN: 1,
     Kind.CRASH: 4,
     Kind.CRASH_IN_RELOAD: 6,
     Kind.CRASH_IN_START: 3,
@@ -72,37 +49,6 @@ DECK: dict[Kind, int] = {
     Kind.SERVER_BACK: 5,
 }
 """How many of each kind are in a deck, which is shuffled and played to its end before the next."""
-OF_DIRECTORS_PATH = frozenset({Kind.DIRECTOR_CABLE, Kind.DIRECTOR_LINK, Kind.DIRECTOR_NIC})
-OF_SERVERS = frozenset(kind for kind in Kind if kind.name.startswith("SERVER_"))
-OF_FILES = frozenset(
-    (Kind.CHANGE, Kind.CONFIRMED, Kind.UNCONFIRMED, Kind.CRASH_IN_RELOAD, Kind.UPGRADE, Kind.DISK_FULL)
-)
-WITHOUT_DAEMON = (OF_SERVERS | {Kind.DIRECTOR_CABLE}) - {Kind.SERVER_CUT}
-"""What may happen while no daemon runs, too. (A server that is cut off and back before anybody looks may leave its connections
-as they were, or not.)"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step. ``node`` is the server that it concerns, ``label`` the member; ``delay_s`` is when the daemon is killed, or how
-    long a link is down; ``text`` is a file that is bad. ``is_absent``: the daemon is killed before, and started after it;
-    ``has_crash``: it is killed on the way. ``between`` is what is in force meanwhile, of a change that nobody confirms."""
-
-    number: int
-    kind: Kind
-    words: str
-    before: World
-    after: World
-    node: str = ""
-    label: str = ""
-    delay_s: float = 0.0
-    text: str = ""
-    is_absent: bool = False
-    has_crash: bool = False
-    between: World | None = None
-
-    def __str__(self) -> str:
-        return f"step {self.number}, {self.kind}" + (f": {self.words}" if self.words else "")
 
 
 def steps(seed: int, count: int) -> Iterator[Step]:
@@ -132,7 +78,7 @@ def _drawn(random: Random, world: World, kind: Kind, number: int) -> Step | None
     for _ in range(_TRIES):
         step = _attempt(random, world, kind, number)
         if step is not None and is_sound(step.after):
-            return step
+            return succeeded(step)
     return None
 
 
@@ -141,7 +87,8 @@ def is_sound(world: World) -> bool:
     used = {service.pool for service in world.services.values()}
     dead = sum(fate is not Fate.ALIVE for fate in world.fates.values())
     is_used = used == world.pools.keys() and not any(map(world.has_idle_class, world.pools))
-    return is_used and dead <= MOST_DEAD and all(map(world.has_takers, world.pools))
+    can_be = is_used and all(map(world.is_declarable, world.pools))
+    return can_be and dead <= MOST_DEAD and all(map(world.has_takers, world.pools))
 
 
 def _attempt(random: Random, world: World, kind: Kind, number: int) -> Step | None:
@@ -151,8 +98,9 @@ def _attempt(random: Random, world: World, kind: Kind, number: int) -> Step | No
     if kind is Kind.BAD_FILE:
         words, text = changes.spoilt(random, configuration(world))
         return _maybe_with_crash(random, replace(step, words=words, text=text))
-    if kind in (Kind.DRAIN, Kind.HALT, Kind.ENABLE):
-        return _commanding(random, step)
+    if kind in verbs.DRAWN:
+        said = verbs.DRAWN[kind](random, step)
+        return _maybe_with_crash(random, said) if said else None
     if kind in OF_SERVERS:
         concerning = _of_server(random, step)
         return _maybe_absent(random, concerning) if concerning else None
@@ -172,31 +120,23 @@ def _changing(random: Random, step: Step) -> Step | None:
     return _maybe_with_crash(random, replace(changed, after=step.before)) if is_sound(after) else None
 
 
-def _commanding(random: Random, step: Step) -> Step | None:
-    world = step.before
-    overridden = sorted(world.overrides)
-    free = [f"{pool}/{name}" for pool, name, _ in world.members() if f"{pool}/{name}" not in world.overrides]
-    choices = overridden if step.kind is Kind.ENABLE else free
-    if not choices:
-        return None
-    label = random.choice(choices)
-    others = {key: word for key, word in world.overrides.items() if key != label}
-    word = {Kind.DRAIN: Override.DRAINED, Kind.HALT: Override.HALTED}.get(step.kind)
-    after = replace(world, overrides={**others, label: word} if word else others)
-    return replace(step, words=label, label=label, node=_node_of(world, label), after=after)
-
-
 def _of_server(random: Random, step: Step) -> Step | None:
     """Something that happens to a server: the dead come back, everything else happens to the living."""
     world, comes_back = step.before, step.kind is Kind.SERVER_BACK
     choices = [node for node in NODES if (world.fates[node] is not Fate.ALIVE) == comes_back]
     if not choices:
         return None
-    node = random.choice(choices)
+    node = _preferred(random, world, choices)
     fates = {Kind.SERVER_KILLED: Fate.KILLED, Kind.SERVER_CUT: Fate.CUT, Kind.SERVER_BACK: Fate.ALIVE}
     fate = fates.get(step.kind, world.fates[node])
     after = replace(world, fates={**world.fates, node: fate})
     return replace(step, words=node, node=node, after=after, delay_s=round(random.uniform(0.05, 0.7), 3))
+
+
+def _preferred(random: Random, world: World, nodes: list[str]) -> str:
+    """Now and then a server on which more depends than on others."""
+    active = [node for node in verbs.active_nodes(world) if node in nodes]
+    return random.choice(active if active and random.random() < 0.3 else nodes)
 
 
 def _maybe_absent(random: Random, step: Step) -> Step:
@@ -206,11 +146,6 @@ def _maybe_absent(random: Random, step: Step) -> Step:
 
 
 def _maybe_with_crash(random: Random, step: Step) -> Step:
-    if random.random() < 0.5:
+    if random.random() < (0.2 if step.kind in verbs.DRAWN else 0.5):
         return replace(step, words=step.words + ", and the daemon killed", has_crash=True)
     return step
-
-
-def _node_of(world: World, label: str) -> str:
-    pool, _, name = label.partition("/")
-    return world.pools[pool].members[name].node

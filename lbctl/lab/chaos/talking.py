@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 GIVE_UP_S = 45.0
@@ -56,13 +57,25 @@ async def serve(name: str, ports: list[int]) -> None:
     await asyncio.Event().wait()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """Where connections go: a service, and the addresses that they come from in turn (none: any). ``tells_all``: each answer is
+    told."""
+
+    service: str
+    address: str
+    port: int
+    sources: tuple[str, ...] = ()
+    tells_all: bool = False
+
+
 class Talk(asyncio.Protocol):
     """A client's end: numbered messages of random size, one at a time, each of which must come back whole from the same server.
 
-    ``ended`` is called once, with how and in what words."""
+    ``ended`` is called once, with how and in what words. ``source`` is the address that it comes from, or empty: any."""
 
-    def __init__(self, number: int, service: str, crowd: Crowd, *, is_visit: bool) -> None:
-        self.number, self.service, self.is_visit = number, service, is_visit
+    def __init__(self, number: int, goal: Goal, crowd: Crowd, *, source: str, is_visit: bool) -> None:
+        self.number, self.goal, self.source, self.is_visit = number, goal, source, is_visit
         self.node = ""
         self.is_over = False
         self.dialled_s = time.monotonic()
@@ -107,6 +120,16 @@ class Talk(asyncio.Protocol):
         self._crowd.answered(self, asked_s=self.asked_s, is_first=is_first)
         self.asked_s = None
 
+    def told(self) -> dict[str, Any]:
+        """What it is known by."""
+        return {
+            "number": self.number,
+            "service": self.goal.service,
+            "source": self.source,
+            "node": self.node,
+            "dialled_s": self.dialled_s,
+        }
+
     def connection_lost(self, error: Exception | None) -> None:
         """Called by asyncio."""
         if not self.is_over:
@@ -125,7 +148,7 @@ class Crowd:
 
     def __init__(self, *, sessions: int, every_s: float, visits_per_s: float) -> None:
         self._wanted, self._every_s, self._visits_per_s = sessions, every_s, visits_per_s
-        self._services: list[tuple[str, str, int]] = []
+        self._goals: list[Goal] = []
         self._numbers = itertools.count(1)
         self._talks: dict[int, Talk] = {}
         self._dialling: set[asyncio.Task[None]] = set()
@@ -134,10 +157,10 @@ class Crowd:
         self._is_ending = False
 
     def told(self, command: dict[str, Any]) -> None:
-        """``services``: where new connections go from now on (name, address, port). ``retire``: end so many held ones in order.
+        """``goals``: where new connections go from now on (fields of `Goal`). ``retire``: end so many held ones in order.
         ``cut``: reset so many held ones, as nobody should. ``stop``: end all, and then this process."""
-        if "services" in command:
-            self._services = [(name, address, port) for name, address, port in command["services"]]
+        if "goals" in command:
+            self._goals = [Goal(**fields) for fields in command["goals"]]
         held = [talk for talk in self._talks.values() if talk.node and not talk.is_visit]
         for talk in held[: command.get("retire", 0)]:
             talk.end("retired")
@@ -163,11 +186,13 @@ class Crowd:
         now = time.monotonic()
         self._messages += 1
         self._slowest_s = max(self._slowest_s, now - asked_s)
+        if talk.goal.tells_all:
+            _tell(event="answered", asked_s=asked_s, **talk.told())
         if talk.is_visit:
             talk.end("")
             return
         if is_first:
-            _tell(event="open", number=talk.number, service=talk.service, node=talk.node, dialled_s=talk.dialled_s)
+            _tell(event="open", **talk.told())
         elif now - asked_s > SLOW_S:
             _tell(event="waited", number=talk.number, asked_s=asked_s)
         asyncio.get_running_loop().call_later(random.uniform(0.5, 1.5) * self._every_s, talk.say)
@@ -176,7 +201,7 @@ class Crowd:
         """A talk is over. One that was never answered was a visit, too."""
         self._talks.pop(talk.number, None)
         if talk.is_visit or not talk.node:
-            _tell(event="visited", service=talk.service, dialled_s=talk.dialled_s, fault=f"{how} {words}".strip())
+            _tell(event="visited", fault=f"{how} {words}".strip(), **talk.told())
         else:
             _tell(event="end", number=talk.number, how=how, words=words)
 
@@ -189,7 +214,7 @@ class Crowd:
                 talk.end("silent", f"message unanswered for {limit_s:g} s")
 
     def _dial(self) -> None:
-        if not self._services:
+        if not self._goals:
             return
         held = sum(not talk.is_visit for talk in self._talks.values())
         for _ in range(min(self._wanted - held, _MOST_AT_ONCE)):
@@ -201,9 +226,10 @@ class Crowd:
 
     def _begin(self, *, is_visit: bool) -> None:
         number = next(self._numbers)
-        service, address, port = self._services[number % len(self._services)]
-        talk = self._talks[number] = Talk(number, service, self, is_visit=is_visit)
-        task = asyncio.get_running_loop().create_task(_connect(talk, address, port))
+        goal = self._goals[number % len(self._goals)]
+        source = random.choice(goal.sources) if goal.sources else ""
+        talk = self._talks[number] = Talk(number, goal, self, source=source, is_visit=is_visit)
+        task = asyncio.get_running_loop().create_task(_connect(talk))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
 
@@ -212,10 +238,11 @@ class Crowd:
         _tell(event="tally", held=held, messages=self._messages, slowest_s=round(self._slowest_s, 3))
 
 
-async def _connect(talk: Talk, address: str, port: int) -> None:
+async def _connect(talk: Talk) -> None:
+    goal, local = talk.goal, (talk.source, 0) if talk.source else None
     try:
         async with asyncio.timeout(DIAL_WITHIN_S):
-            await asyncio.get_running_loop().create_connection(lambda: talk, address, port)
+            await asyncio.get_running_loop().create_connection(lambda: talk, goal.address, goal.port, local_addr=local)
     except OSError as error:  # a TimeoutError is an OSError
         talk.end("no connection:", repr(error))
 

@@ -5,13 +5,11 @@ A pool's members are servers of the lab under names of their own, so that a name
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
-from lbctl.core.model import Address
+from lbctl.core.model import Address, Failback, Reassign
 from lbctl.lab.segments import HOME
 
 NODES = tuple(f"backend{number}" for number in range(1, 7))
@@ -23,15 +21,20 @@ PLACES: Mapping[str, tuple[Address, int]] = {
     "s4": (VIPS[1], 9004),
     "s5": (VIPS[1], 9005),
     "six": (VIPS[2], 9006),
+    "feed": (VIPS[1], 9007),
+    "vault": (VIPS[0], 9008),
 }
 """Where each service is, whenever it is declared."""
 POOLS = ("p1", "p2", "p3", "p4")
-POOL6 = "p6"
+POOL6, FEED, VAULT = "p6", "pf", "pv"
+OWN_POOLS: Mapping[str, str] = {"six": POOL6, "feed": FEED, "vault": VAULT}
+"""Services that have a pool to themselves: of IPv6; with one active server at a time; with a server for each source."""
+SOURCES: tuple[Address, ...] = tuple(HOME.address(host) for host in range(202, 208))
+"""Who the run's clients are to the vault."""
 TIGHT, WIDE = 20, 100_000
 """Connection limits: one that is soon reached, and one that never is."""
 TCP_FLOWS, UDP_FLOWS = 16_384, 1_024
 _FIRST_HOST = 10
-_CHECK = {"type": "tcp", "interval": "1s", "timeout": "800ms", "fall": 3, "rise": 1}
 
 
 class Fate(StrEnum):
@@ -70,20 +73,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A pool in the file. ``class_weight`` is what its first member weighs for the run's clients, if it has a class."""
+    """A pool in the file. ``class_weight`` is what its first member weighs for the run's clients, if it has a class.
+    ``failback`` if only one member is active at a time, ``reassign`` if each source has a member of its own."""
 
     members: Mapping[str, Member]
     limit: int | None = None
     class_weight: int | None = None
-
-    def weights(self) -> dict[str, int]:
-        """By member, as they are for everybody."""
-        return {name: member.weight for name, member in self.members.items()}
-
-    def class_weights(self) -> dict[str, int]:
-        """By member, as they are for the run's clients."""
-        first = next(iter(self.members))
-        return self.weights() | ({} if self.class_weight is None else {first: self.class_weight})
+    failback: Failback | None = None
+    reassign: Reassign | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +94,15 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """All of it. ``overrides`` are by label (``pool/member``)."""
+    """All of it. ``overrides``, and the weights ``given`` by an operator, are by label (``pool/member``). ``actives`` are those
+    who may be the active one, of each pool that has one: mostly a single name."""
 
     pools: Mapping[str, Pool]
     services: Mapping[str, Service]
     fates: Mapping[str, Fate] = field(default_factory=lambda: dict.fromkeys(NODES, Fate.ALIVE))
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    given: Mapping[str, int] = field(default_factory=dict)
+    actives: Mapping[str, frozenset[str]] = field(default_factory=dict)
     drops_wrong_ports: bool = False
     has_datagrams: bool = False
     """Whether a UDP service is declared."""
@@ -126,16 +126,43 @@ class World:
             for name, member in pool.members.items():
                 yield pool_name, name, member
 
+    def is_spoken_of(self, label: str) -> bool:
+        """Whether an operator said anything of a member."""
+        return label in self.overrides or label in self.given
+
+    def weights(self, pool: str) -> dict[str, int]:
+        """By member, as they are for everybody."""
+        members = self.pools[pool].members.items()
+        return {name: self.given.get(f"{pool}/{name}", member.weight) for name, member in members}
+
+    def class_weights(self, pool: str) -> dict[str, int]:
+        """By member, as they are for the run's clients. What the class says of a member goes before what an operator says."""
+        first, its = next(iter(self.pools[pool].members)), self.pools[pool].class_weight
+        return self.weights(pool) | ({} if its is None else {first: its})
+
+    def is_drained(self, pool: str, name: str) -> bool:
+        """Whether a member takes nothing new, by an operator's word or for want of weight."""
+        return self.overrides.get(f"{pool}/{name}") is Override.DRAINED or not self.weights(pool)[name]
+
     def takes_new(self, pool: str, name: str) -> bool:
         """Whether a member is one that new connections may be sent to, weights aside."""
         member = self.pools[pool].members[name]
         return self.fates[member.node] is Fate.ALIVE and f"{pool}/{name}" not in self.overrides
 
+    def able(self, pool: str) -> tuple[str, ...]:
+        """The members that can take connections, in the order of the file."""
+        return tuple(name for name, weight in self.weights(pool).items() if weight and self.takes_new(pool, name))
+
+    def is_declarable(self, pool: str) -> bool:
+        """Whether somebody has a weight in the file, whatever an operator says; and in the class, if there is one."""
+        first, *others = (member.weight for member in self.pools[pool].members.values())
+        its = self.pools[pool].class_weight
+        return any((first, *others)) and any((first if its is None else its, *others))
+
     def has_takers(self, pool: str) -> bool:
         """Whether somebody takes the run's clients."""
-        weights = self.pools[pool].class_weights()
-        own = self.pools[pool].weights()
-        return any(weights[name] and own[name] and self.takes_new(pool, name) for name in weights)
+        weights = self.class_weights(pool)
+        return any(weights[name] for name in self.able(pool))
 
     def has_idle_class(self, pool: str) -> bool:
         """Whether a pool has a class whose sources none of its services lets in: the file would be refused."""
@@ -157,19 +184,27 @@ class World:
 def first_world() -> World:
     """Where a run begins, and ends."""
 
-    def pool(*nodes: int) -> Pool:
-        return Pool(members={f"m{index}": Member(node=NODES[node - 1]) for index, node in enumerate(nodes, start=1)})
+    def members(*nodes: int) -> Mapping[str, Member]:
+        return {f"m{index}": Member(node=NODES[node - 1]) for index, node in enumerate(nodes, start=1)}
 
     return World(
-        pools={"p1": pool(1, 2, 3), "p2": pool(4, 5, 6), "p3": pool(1, 3, 5), POOL6: pool(2, 4, 6)},
+        pools={
+            "p1": Pool(members=members(1, 2, 3)),
+            "p2": Pool(members=members(4, 5, 6)),
+            "p3": Pool(members=members(1, 3, 5)),
+            POOL6: Pool(members=members(2, 4, 6)),
+            FEED: Pool(members=members(2, 5, 6), failback=Failback.MANUAL),
+            VAULT: Pool(members=members(1, 3, 4), reassign=Reassign.REMOVED),
+        },
         services={
             "s1": Service(pool="p1"),
             "s2": Service(pool="p2"),
             "s3": Service(pool="p3"),
             "s4": Service(pool="p1"),
             "s5": Service(pool="p3"),
-            "six": Service(pool=POOL6),
+            **{name: Service(pool=pool) for name, pool in OWN_POOLS.items()},
         },
+        actives={FEED: frozenset(("m1", "m2", "m3"))},
     )
 
 
@@ -177,54 +212,3 @@ def address_of(node: str, *, pool: str) -> Address:
     """A server's address, of the pool's family."""
     host = _FIRST_HOST + 1 + NODES.index(node)
     return HOME.address6(host) if pool == POOL6 else HOME.address(host)
-
-
-def configuration(world: World) -> str:
-    """The file (JSON is YAML)."""
-    has_class = any(pool.class_weight is not None for pool in world.pools.values())
-    document: dict[str, Any] = {
-        "interfaces": {"eth0": {"address": "192.0.2.10/24", "address6": "2001:db8:2::10/64"}},
-        "services": dict(_services(world)),
-        "pools": {name: _pool(name, pool) for name, pool in world.pools.items()},
-        "director": {
-            "tcp_flows": TCP_FLOWS,
-            "udp_flows": UDP_FLOWS,
-            "wrong_port": "drop" if world.drops_wrong_ports else "refuse",
-        },
-    }
-    if has_class:
-        document["classes"] = {"clients": {"sources": ["192.0.2.192/26"]}}
-    return json.dumps(document, indent=1)
-
-
-def _services(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, service in world.services.items():
-        vip, port = PLACES[name]
-        row = {"vip": str(vip), "ports": [port], "pool": service.pool, "idle_timeout": f"{service.idle_s}s"}
-        if service.allow is not Allow.EVERYBODY:
-            row["allow"] = [_prefix(service.allow, vip)]
-        yield name, row
-    if world.has_datagrams:
-        first = next(iter(world.services))
-        vip, port = PLACES[first]
-        row = {"vip": str(vip), "ports": [port], "protocol": "udp", "pool": world.services[first].pool}
-        yield "datagrams", row
-
-
-def _prefix(allow: Allow, vip: Address) -> str:
-    if vip.version == 6:
-        return "2001:db8:2::/64" if allow is Allow.CLIENTS else "2001:db8:77::/64"
-    return "192.0.2.192/26" if allow is Allow.CLIENTS else "198.51.100.0/24"
-
-
-def _pool(name: str, pool: Pool) -> dict[str, Any]:
-    rows = {
-        key: {"address": str(address_of(member.node, pool=name)), "weight": member.weight}
-        for key, member in pool.members.items()
-    }
-    declared: dict[str, Any] = {"kind": "other", "check": _CHECK, "backends": rows}
-    if pool.limit is not None:
-        declared["connection_limit"] = pool.limit
-    if pool.class_weight is not None:
-        declared["classes"] = {"clients": {next(iter(pool.members)): pool.class_weight}}
-    return declared

@@ -167,7 +167,7 @@ def test_newcomer_in_place_of_the_active_receiver_takes_over_from_nobody_even_if
     former: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the plan said: it is the first in order, but another one has been up for long."""
-    office = Office(tmp_path, text=file("a", "b", keys=RECEIVERS), macs=MACS | {NEWCOMER: bytes(5) + bytes([19])})
+    office = Office(tmp_path, text=file("a", "b", keys=RECEIVERS), macs={**MACS, NEWCOMER: bytes(5) + bytes([19])})
     label = f"p/{former.partition(' ')[0]}"
 
     async def probe_the_newcomer() -> None:

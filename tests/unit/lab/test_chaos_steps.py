@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from lbctl.config import loader
 from lbctl.config.mistakes import InvalidConfigError
-from lbctl.lab.chaos.steps import DECK, MOST_DEAD, OF_SERVERS, WITHOUT_DAEMON, Kind, Step, steps
-from lbctl.lab.chaos.world import Fate, Override, configuration, first_world
+from lbctl.lab.chaos.document import configuration
+from lbctl.lab.chaos.step import OF_MEMBERS, OF_SERVERS, WITHOUT_DAEMON, Kind, Step
+from lbctl.lab.chaos.steps import DECK, MOST_DEAD, steps
+from lbctl.lab.chaos.world import FEED, SOURCES, VAULT, Fate, Override, first_world
 
 seeds = st.integers(0, 2**32)
 
@@ -48,7 +50,7 @@ def test_steps_follow_one_another_and_leave_somebody_for_every_service(seed: int
         assert all(world.has_takers(service.pool) for service in world.services.values())
         assert {service.pool for service in world.services.values()} == world.pools.keys()
         assert sum(fate is not Fate.ALIVE for fate in world.fates.values()) <= MOST_DEAD
-        assert world.overrides.keys() <= {f"{pool}/{name}" for pool, name, _ in world.members()}
+        assert world.overrides.keys() | world.given.keys() <= {f"{pool}/{name}" for pool, name, _ in world.members()}
 
 
 @given(seed=seeds)
@@ -57,7 +59,7 @@ def test_steps_concern_whom_they_can(seed: int) -> None:
     for step in steps(seed, 120):
         assert step.kind not in PRECONDITIONS or PRECONDITIONS[step.kind](step), str(step)
         assert not step.is_absent or step.kind in WITHOUT_DAEMON
-        assert bool(step.node) == (step.kind in OF_SERVERS | {Kind.DRAIN, Kind.HALT, Kind.ENABLE})
+        assert bool(step.node) == (step.kind in OF_SERVERS | OF_MEMBERS)
 
 
 def is_alive(step: Step) -> bool:
@@ -70,6 +72,10 @@ PRECONDITIONS: dict[Kind, Callable[[Step], bool]] = {
     Kind.DRAIN: lambda step: step.after.overrides[step.label] is Override.DRAINED,
     Kind.HALT: lambda step: step.after.overrides[step.label] is Override.HALTED,
     Kind.ENABLE: lambda step: step.label in step.before.overrides and step.label not in step.after.overrides,
+    Kind.ACTIVATE: lambda step: step.label.partition("/")[2] in step.before.able(FEED),
+    Kind.WEIGHT: lambda step: step.after.given.get(step.label) == step.weight,
+    Kind.ASSIGN: lambda step: step.source in SOURCES and step.label.startswith(f"{VAULT}/"),
+    Kind.UNASSIGN: lambda step: step.source in SOURCES and not step.label,
     Kind.CHANGE: lambda step: configuration(step.before) != configuration(step.after),
     Kind.UPGRADE: lambda step: configuration(step.before) != configuration(step.after),
 }
