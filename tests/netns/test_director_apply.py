@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -261,50 +259,3 @@ def test_daemon_with_a_bad_file_starts_with_what_was_in_force(
     assert spread(lab.clients[0], 20).keys() == {"backend1", "backend2"}
     reload(daemon, first)
     assert (weight(daemon), status(daemon).daemon.config_error) == (100, None)
-
-
-@contextmanager
-def small_state(daemon: Daemon) -> Iterator[Path]:
-    """The daemon's state in a file system of its own, which is soon full."""
-    daemon.state.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "lbctl-small", str(daemon.state)], check=True)
-    try:
-        yield daemon.state / "filler"
-    finally:
-        if daemon.is_running:
-            daemon.stop()
-        subprocess.run(["umount", str(daemon.state)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Until nothing fits in any more."""
-    with path.open("ab", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
-
-
-def test_apply_with_a_full_disk_changes_nothing_and_the_daemon_starts_all_the_same(
-    daemon: Daemon, lab: Lab, other: Path
-) -> None:
-    daemon.stop()
-    with small_state(daemon) as filler:
-        daemon.start()
-        fill(filler)
-        generation = status(daemon).daemon.generation
-        done = daemon.ctl("apply", str(other), "--yes", check=False)
-        assert done.returncode == 1
-        assert "cannot be written: No space left on device" in done.stderr
-        assert "free space" in done.stderr
-        assert (weight(daemon), status(daemon).daemon.generation) == (100, generation)
-        daemon.stop()
-        (daemon.state / "history").rename(daemon.state / "history.gone")
-        daemon.start()
-        assert "what is in force is not in the history" in " ".join(status(daemon).daemon.warnings)
-        assert spread(lab.clients[0], 10).total() == 10
-        filler.unlink()
-        daemon.ctl("apply", str(other), "--yes")
-        assert weight(daemon) == 50
-        assert outcomes(daemon, 2) == [("start", "applied"), ("apply", "in force")]

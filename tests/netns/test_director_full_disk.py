@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from lbctl.cli.client import get
+from lbctl.daemon.models import History
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.topology import Lab
 from lbctl.lab.wait import wait_until
@@ -17,9 +19,9 @@ from tests.netns.pinned import generation_of
 
 @contextmanager
 def small_disk(daemon: Daemon) -> Iterator[None]:
-    """The state directory on a file system of its own, of 16 pages."""
+    """The state directory on a file system of its own, of 32 pages."""
     daemon.state.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(daemon.state)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(daemon.state)], check=True)
     try:
         yield
     finally:
@@ -81,6 +83,32 @@ def test_director_with_a_full_disk_starts_and_refuses_what_it_could_not_keep(lab
     cramped.ctl("enable", "servers/backend1")
     wait_state(cramped, "backend1", "up")
     assert connects(client, timeout_s=5)
+
+
+def test_apply_with_a_full_disk_changes_nothing_and_the_daemon_starts_all_the_same(lab: Lab, cramped: Daemon) -> None:
+    other = cramped.directory / "second.yaml"
+    other.write_text(configuration(*lab.backends, weights={"backend1": 50}))
+    make_room(cramped)
+    cramped.start()
+    fill(cramped)
+    with line_to(lab.clients[0], lab.backends[0]) as line:
+        generation = generation_of(lab.pins)
+        refused = cramped.ctl("apply", str(other), "--yes", check=False)
+        assert refused.returncode == 1
+        assert "cannot be written: No space left on device" in refused.stderr
+        assert "free space" in refused.stderr
+        assert (backend(cramped, "backend1").weight, generation_of(lab.pins)) == (100, generation)
+        cramped.stop()
+        (cramped.state / "history").rename(cramped.state / "history.gone")
+        cramped.start()
+        assert "what is in force is not in the history" in " ".join(status(cramped).daemon.warnings)
+        assert spread(lab.clients[0], 10).total() == 10
+        make_room(cramped)
+        cramped.ctl("apply", str(other), "--yes")
+        assert backend(cramped, "backend1").weight == 50
+        entries = get(cramped.socket, "/v1/history", History).entries
+        assert [(entry.how, entry.outcome) for entry in entries] == [("start", "applied"), ("apply", "in force")]
+        assert line.is_alive
 
 
 def test_disk_that_is_full_is_told_in_the_status_until_it_has_room(lab: Lab, cramped: Daemon) -> None:

@@ -175,7 +175,7 @@ def test_word_on_what_is_removed_meanwhile_is_refused(
             await asyncio.sleep(0)  # it is asked
             return await find(*where)
 
-        office.surroundings.find_duplicates = and_meanwhile  # type: ignore[method-assign]
+        office.surroundings.find_duplicates = and_meanwhile  # type: ignore[method-assign, assignment]
         await office.apply(file("a", "c", keys="policy: failover"))
         with pytest.raises(UsageError):
             await asked[0]
