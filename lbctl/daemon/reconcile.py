@@ -251,6 +251,11 @@ class Reconciler:
         """Somebody else may have written to the tables. Whose number is whose is not for them to say: flows carry those."""
         self._found = self._dataplane.read()
 
+    @property
+    def has_drifted(self) -> bool:
+        """Whether somebody else has, as of the latest look."""
+        return self._found is not None and not diff(self.current, self._found).is_empty
+
     def pool_of(self, pool_id: int) -> tuple[str, int]:
         """What a row of slots is called (a declared pool, or a class of its connections), and how many slots it has."""
         row = self.current.pools[pool_id]

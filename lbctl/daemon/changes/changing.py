@@ -91,10 +91,11 @@ class Changer:
         """Write what somebody else changed in the tables; whether there was anything. Raises `LbctlError`."""
         async with self._changing:
             self._reconciler.look_again()
+            has_drifted = self._reconciler.has_drifted
             plan, _, _ = self._reconciler.plan(now=time.monotonic())
             if not plan.is_empty and not await self._hands.try_on():
                 raise KernelError("the kernel refused some of what was to be mended; lbctl goes on trying", hint=_HINT)
-            return bool(plan.declared_steps)
+            return has_drifted
 
     async def reduce(self) -> None:
         """Have no more in the program than is needed now. What is too much does no harm, and what is in force stays so."""

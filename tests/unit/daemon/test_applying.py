@@ -128,11 +128,19 @@ def test_apply_of_the_same_text_is_answered_without_parsing(office: Office, monk
     office.act(scene)
 
 
-def test_apply_of_the_same_text_mends_what_somebody_else_wrote(office: Office) -> None:
+@pytest.mark.parametrize("table", ["services", "slots"])
+def test_apply_of_the_same_text_mends_what_somebody_else_wrote(office: Office, table: str) -> None:
     async def scene() -> None:
-        office.dataplane.services.clear()
+        before = office.dataplane.read()
+        if table == "services":
+            office.dataplane.services.clear()
+        else:
+            office.dataplane.slots[: before.pools[1].size] += 1
         assert (await office.apply(FIRST)).startswith("the tables are as lbctl wrote them again")
-        assert office.vips() == {VIP}
+        after = office.dataplane.read()
+        assert after.services == before.services
+        assert (after.slots[1] == before.slots[1]).all()
+        assert (await office.apply(FIRST)).startswith("nothing to do")
 
     office.act(scene)
 
