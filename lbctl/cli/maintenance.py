@@ -53,7 +53,7 @@ class Manner:
     hold_s: float | None
     timeout_s: float
     slow_start_s: float | None
-    spare_last: bool
+    is_forced: bool
 
 
 @click.command()
@@ -97,10 +97,11 @@ def maintenance(
     """
     if not (yes and hold_s is not None) and not sys.stdin.isatty():
         raise UsageError("nobody can be asked: this is no terminal", hint="say --yes, and --hold DURATION")
-    manner = Manner(hold_s=hold_s, timeout_s=timeout_s, slow_start_s=slow_start_s, spare_last=not force)
+    manner = Manner(hold_s=hold_s, timeout_s=timeout_s, slow_start_s=slow_start_s, is_forced=force)
     stages = _stages(socket, targets)
     if not force:
-        _require_enabled(stages)
+        for stage in stages:
+            _require_enabled(stage.target, stage.backends)
     _announce(socket, stages, manner)
     if not yes and not click.confirm("Begin?"):
         raise LbctlError("nothing was changed")
@@ -123,15 +124,14 @@ def _look(socket: Path, target: Target) -> tuple[TargetBackend, ...]:
     return get(socket, target_resource(target), TargetStatus).backends
 
 
-def _require_enabled(stages: Sequence[Stage]) -> None:
+def _require_enabled(target: Target, backends: Sequence[TargetBackend]) -> None:
     """Who was drained or halted before is so for a reason, and would be enabled in the end."""
-    for stage in stages:
-        for row in stage.backends:
-            if row.override:
-                raise LbctlError(
-                    f"{row.pool}/{row.name} is {row.override} already, and would be enabled in the end",
-                    hint=f"enable it first, leave {stage.target} out, or take it in with --force",
-                )
+    for row in backends:
+        if row.override:
+            raise LbctlError(
+                f"{row.pool}/{row.name} is {row.override} already, and would be enabled in the end",
+                hint=f"enable it first, leave {target} out, or take it in with --force",
+            )
 
 
 def _announce(socket: Path, stages: Sequence[Stage], manner: Manner) -> None:
@@ -184,6 +184,8 @@ def _carry_out(socket: Path, stages: Sequence[Stage], manner: Manner) -> None:
 
 
 def _take_out(socket: Path, stage: Stage, manner: Manner) -> None:
+    if not manner.is_forced:  # it was not when all began, but that may be hours ago
+        _require_enabled(stage.target, _look(socket, stage.target))
     click.echo(_drain(socket, stage, manner))
     stage.phase = Phase.DRAINED
     emptying = Emptying()
@@ -197,7 +199,7 @@ def _take_out(socket: Path, stage: Stage, manner: Manner) -> None:
 
 def _drain(socket: Path, stage: Stage, manner: Manner) -> str:
     """A daemon that does not answer in time, or is asked when Ctrl-C is pressed, may do it all the same."""
-    query = f"?spare_last={'true' if manner.spare_last else 'false'}"
+    query = f"?spare_last={'false' if manner.is_forced else 'true'}"
     stage.phase = Phase.ASKED
     try:
         return post(socket, f"{target_resource(stage.target)}/drain{query}", Done).message

@@ -86,3 +86,16 @@ class Fleet(Canned):
             each.override, each.slow = None, 10 if slow_start_s else None
         self.told.append(f"enable {target}" + (f" in {slow_start_s:g} s" if slow_start_s else ""))
         return self.told[-1]
+
+
+class Clock:
+    """Time passes only while one sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds

@@ -14,22 +14,9 @@ from lbctl.cli.client import post
 from lbctl.daemon.models import Done
 from lbctl.errors import DaemonUnreachableError
 from tests.unit.cli.canned import Canned
-from tests.unit.cli.fleet import Fleet, Server
+from tests.unit.cli.fleet import Clock, Fleet, Server
 from tests.unit.cli.running import Ended, run
 from tests.unit.daemon.served import served
-
-
-class Clock:
-    """Time passes only while one sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture(autouse=True)
@@ -258,6 +245,15 @@ def test_maintenance_leaves_alone_what_was_drained_before(ask: Callable[..., End
     ended = ask(fleet, "maintenance", "p", *QUICKLY)
     assert (ended.code, ended.out, fleet.told) == (1, "", [])
     assert "p/a is drained already, and would be enabled in the end" in ended.err
+
+
+def test_maintenance_stops_before_a_host_that_somebody_drained_meanwhile(ask: Callable[..., Ended]) -> None:
+    fleet = two_hosts()
+    fleet.meanwhile = lambda: setattr(fleet.servers[2], "override", "drained" if fleet.told else None)
+    ended = ask(fleet, "maintenance", "p", *QUICKLY)
+    assert (ended.code, fleet.told) == (1, ["drain host 192.0.2.11", "enable host 192.0.2.11 in 60 s"])
+    assert ended.out.splitlines()[-2:] == ["host 192.0.2.11: done", "host 192.0.2.12: not begun"]
+    assert "maintenance stopped: p/b is drained already, and would be enabled in the end" in ended.err
 
 
 def test_maintenance_does_not_wait_for_what_was_down_before(ask: Callable[..., Ended]) -> None:
