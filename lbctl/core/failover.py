@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from lbctl.core.model import Backend, Declaration, Failback, Policy, Pool
 from lbctl.core.standing import Condition, Standing
@@ -62,8 +63,15 @@ def receivers(declaration: Declaration) -> tuple[Backend, ...]:
     return tuple(backend for pool in declaration.pools if has_one(pool) for backend in pool.backends)
 
 
-def still_declared(actives: Mapping[str, str], before: Declaration, after: Declaration) -> Mapping[str, str]:
-    """The active backends that another file has, too. One under another address is another server."""
+def still_declared(
+    actives: Mapping[str, str],
+    before: Declaration,
+    after: Declaration,
+    *,
+    once: Mapping[str, str] = MappingProxyType({}),
+) -> Mapping[str, str]:
+    """The active backends that another file has, too. One under another address is another server. Pools without one have
+    the one again that they had ``once``."""
     there = {backend.key for pool in after.pools if pool.name in actives for backend in pool.backends}
     gone = {
         backend.label
@@ -72,7 +80,9 @@ def still_declared(actives: Mapping[str, str], before: Declaration, after: Decla
         for backend in pool.backends
         if backend.key not in there
     }
-    return {pool: name for pool, name in actives.items() if f"{pool}/{name}" not in gone}
+    receiving = {backend.label for backend in receivers(after)}
+    again = {pool: name for pool, name in once.items() if f"{pool}/{name}" in receiving}
+    return again | {pool: name for pool, name in actives.items() if f"{pool}/{name}" not in gone}
 
 
 def turned_receivers(before: Declaration, after: Declaration) -> tuple[Backend, ...]:

@@ -79,6 +79,7 @@ class Reconciler:
         self.neighbourhood = Neighbourhood(self.current)
         self.conditions = Conditions()
         self.actives: Mapping[str, str] = {**actives, **adopted_actives(declaration, self.current)}
+        self.once_active: Mapping[str, str] = {}
         self._former_receivers = adopted_former_receivers(declaration, self.current, actives=actives)
         self._unheard: frozenset[str] = frozenset()
         self._dataplane = dataplane
@@ -95,7 +96,7 @@ class Reconciler:
         self.index = Index(declaration)
         self._weighing.keep_only(self.index.backends.keys())
         self._former_receivers -= self.index.labels.keys()
-        self.actives = failover.still_declared(self.actives, self.declaration, declaration)
+        self.actives = failover.still_declared(self.actives, self.declaration, declaration, once=self.once_active)
         self.observed.declare(declaration, now=now)
         self.declaration = declaration
         self.labels |= self.index.labels  # a backend's row outlives its declaration; its name should, too

@@ -144,6 +144,7 @@ class Applier:
     async def _change(self, wanted: Wanted, declaration: Declaration, confirm_s: float | None) -> Entry:
         """Its entry, which waits if it is to be confirmed."""
         begun: list[Entry | Waiting] = []
+        actives = self._changer.actives
 
         async def remember() -> None:
             taken = self._changer.taken_by(declaration)
@@ -158,6 +159,7 @@ class Applier:
         if isinstance(begun[0], Entry):
             return begun[0]
         self._facts.waiting = await asyncio.to_thread(self._memory.let_wait, begun[0], confirm_s or 0.0)
+        self._changer.may_return_to(actives)
         self._somebody_waits.set()
         return begun[0].entry
 
@@ -230,6 +232,7 @@ class Applier:
 
     def _ends_waiting(self) -> None:
         self._facts.waiting, self._facts.config_error = None, None
+        self._changer.may_return_to({})
         self._somebody_waits.clear()
 
     # What must hold ------------------------------------------------------------------------------------------------------

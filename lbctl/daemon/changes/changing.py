@@ -77,6 +77,16 @@ class Changer:
         finally:
             await self.reduce()
 
+    @property
+    def actives(self) -> Mapping[str, str]:
+        """The active one of each pool with failover now."""
+        return self._reconciler.actives
+
+    def may_return_to(self, actives: Mapping[str, str]) -> None:
+        """These are the active ones again, should the declaration before come back, where nobody else is by then. A plan of
+        that tells it, too."""
+        self._reconciler.once_active = actives
+
     def taken_by(self, declaration: Declaration) -> Mapping[str, Book]:
         """Which source keeps to which backend now, by pool, of those that another declaration has not."""
         gone = {name: _without(book, name, declaration) for name, book in self._hands.assigner.books.items()}

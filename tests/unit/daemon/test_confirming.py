@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.core.capacity import Capacity
+from lbctl.core.health import Health
 from lbctl.daemon.changes import applying
+from lbctl.daemon.observed import Member
 from lbctl.errors import ConflictError, UsageError
 from tests.unit.daemon.office import FIRST, SECOND, Office
 from tests.unit.daemon.rig import OTHER_VIP, VIP, file
@@ -159,3 +162,28 @@ def test_sources_of_a_removed_backend_are_let_go_of_for_good_by_the_confirmation
     first.act(scene)
     second = started_anew(first, tmp_path)  # with the file that has b again
     assert books(second) == {MOVES: "a"}
+
+
+@pytest.mark.parametrize("tried", [file("a", "b"), file("c").replace("  p:", "  o:").replace("pool: p", "pool: o")])
+def test_active_one_of_a_pool_is_so_again_when_the_change_is_taken_back(tmp_path: Path, tried: str) -> None:
+    """The file would begin with the other one. The pool is balanced meanwhile, or not there."""
+    before = file("a", "b", keys="policy: failover")
+    office = Office(tmp_path, text=before)
+    observed = office.daemon._reconciler.observed
+
+    def rise() -> None:
+        for label in observed.members:
+            observed.members[label] = Member(Health.adopted(True, now=0.0), Capacity())
+
+    async def scene() -> None:
+        rise()
+        await office.daemon.operator.activate("p/b")
+        await office.apply(tried, confirm_s=600)
+        rise()
+        assert office.status().pools[0].active is None
+        planned = await office.daemon.planner.plan(before, source="x")
+        assert not any("b do" in effect.text for effect in planned.effects)  # not receive any more
+        await office.roll_back()
+        assert office.status().pools[0].active == "b"
+
+    office.act(scene)
