@@ -17,14 +17,13 @@ def services(outlook: Outlook) -> Iterator[Effect]:
     """Of every (VIP, port, protocol): a service that only has another name is the same."""
     before, after = _by_key(outlook.before.services), _by_key(outlook.after.services)
     yield from _shorter_idle_limits(outlook, before, after)
+    yield from _other_ways(outlook, before, after)
     yield from _ended(outlook, before, after)
     yield from _begun(before, after)
     for was, service in _stays(before, after):
         yield from _another_pool(outlook, was, service)
         if was.allow != service.allow:
             yield _of(service, _admission(was.allow, service.allow))
-        if was.announce is not service.announce:
-            yield _of(service, _ways[service.announce].format(vip=service.vip))
 
 
 Keyed = Mapping[ServiceKey, Service]
@@ -111,7 +110,21 @@ def _shorter_idle_limits(outlook: Outlook, before: Keyed, after: Keyed) -> Itera
                 yield Effect(text=text, kind=EffectKind.LIVE_SESSIONS, pool=service.pool, sessions=None)
 
 
-_ways = {
+def _other_ways(outlook: Outlook, before: Keyed, after: Keyed) -> Iterator[Effect]:
+    """Whoever lives on the segment that a VIP leaves forgets its MAC in a while, and finds nobody there."""
+    for was, service in _stays(before, after):
+        if was.announce is service.announce:
+            continue
+        text = _WAYS[service.announce].format(vip=service.vip)
+        count = _flows(outlook, [key for key in _keys(service) if key in before])
+        if service.announce is not Announce.ROUTED or count == 0:
+            yield _of(service, text)
+        else:
+            text = f"{service.name}: {text}; live connections that come in otherwise may break"
+            yield Effect(text=text, kind=EffectKind.LIVE_SESSIONS, pool=service.pool, sessions=None)
+
+
+_WAYS = {
     Announce.ARP: "{vip} is announced on its segment, no longer by routers only",
     Announce.ROUTED: "nobody answers for {vip} on its segment any more: only routers with a route send to it",
 }

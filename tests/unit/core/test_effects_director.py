@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lbctl.config.loader import parse
-from lbctl.core.effects.effects import EffectKind, effects
+from lbctl.core.effects.effects import EffectKind, Live, effects
 from lbctl.core.imagined import imagined
 
 HOSPITAL = (Path(__file__).parents[3] / "deploy" / "examples" / "hospital.yaml").read_text()
@@ -110,12 +111,22 @@ def test_effects_of_private_storage_are_told_by_source() -> None:
     assert "archives: no other pool steps in when none of its backends takes new connections" in found
 
 
-def test_effects_of_a_routed_vip_are_that_nobody_answers_for_it() -> None:
-    text = HOSPITAL.replace("    vip: 192.0.2.101\n", "    vip: 192.0.2.101\n    announce: routed\n")
-    assert (
-        "viewer: nobody answers for 192.0.2.101 on its segment any more: only routers with a route send to it"
-        in told(text)
-    )
+ROUTED = HOSPITAL.replace("    vip: 192.0.2.101\n", "    vip: 192.0.2.101\n    announce: routed\n")
+
+
+def test_effects_of_a_vip_that_is_routed_from_now_on_are_that_live_sessions_may_break() -> None:
+    """They do once a client on the segment has forgotten the MAC; if there are any."""
+    found = imagined(parse(HOSPITAL, source="old"), parse(ROUTED, source="new"))
+    nobody = "viewer: nobody answers for 192.0.2.101 on its segment any more: only routers with a route send to it"
+    assert told(ROUTED)[f"{nobody}; live connections that come in otherwise may break"] is EffectKind.LIVE_SESSIONS
+    idle = effects(replace(found, live=Live(connections={}, flows={}, sources={})))
+    assert nobody in [each.text for each in idle if each.kind is EffectKind.NEW_CONNECTIONS]
+
+
+def test_effects_of_a_vip_that_is_announced_again_touch_no_live_session() -> None:
+    found = effects(imagined(parse(ROUTED, source="old"), parse(HOSPITAL, source="new")))
+    assert "viewer: 192.0.2.101 is announced on its segment, no longer by routers only" in [e.text for e in found]
+    assert EffectKind.LIVE_SESSIONS not in [each.kind for each in found]
 
 
 def test_effects_of_a_class_with_other_weights_are_on_that_class_alone() -> None:
