@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from lbctl.core.effects.effect import Effect, EffectKind
 from lbctl.core.effects.outlook import Outlook
 from lbctl.core.effects.wording import are_reset, counted, go_on, named
+from lbctl.core.failover import has_one
 from lbctl.core.model import Backend, Pool, Reassign, Storage
 from lbctl.core.tables import BackendRow, BackendState
 
@@ -117,11 +118,23 @@ def _fate(pool: Pool) -> str:
 
 def _coming(outlook: Outlook) -> Iterator[Effect]:
     """Into pools that there were: of a new one everybody is new."""
-    pools = {pool.name: pool for pool in outlook.before.pools}
-    for name, coming in _by_pool(outlook.added.values()).items():
-        if name in pools:
-            text = f"{name}: {_called(outlook, coming)} {_is_are(len(coming))} new: {_first_steps(coming)}"
+    pools = {pool.name for pool in outlook.before.pools}
+    added = [(backend, _is_held(outlook, n)) for n, backend in outlook.added.items() if backend.pool in pools]
+    for is_held in (False, True):
+        for name, coming in _by_pool(backend for backend, held in added if held is is_held).items():
+            fate = _HELD if is_held else _first_steps(coming)
+            text = f"{name}: {_called(outlook, coming)} {_is_are(len(coming))} new: {fate}"
             yield Effect(text=text, kind=EffectKind.DIRECTOR, pool=name)
+
+
+_HELD = "probed, but without new connections, for what an operator said of that name before still holds (lbctl enable, weight)"
+
+
+def _is_held(outlook: Outlook, number: int) -> bool:
+    """Whether a newcomer, though it is taken to be up, is kept from new connections, and not by the file."""
+    backend, state = outlook.added[number], _state(outlook.rows_after, number)
+    is_kept = state in (BackendState.DRAINING, BackendState.HALTED)
+    return is_kept and backend.weight > 0 and not has_one(outlook.after.pool(backend.pool))
 
 
 def _first_steps(coming: list[Backend]) -> str:

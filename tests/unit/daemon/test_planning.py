@@ -60,6 +60,16 @@ def test_plan_counts_the_connections_of_who_is_cut() -> None:
     assert [effect.text for effect in report.effects[1:]] == ["p: all new connections move from a to b"]
 
 
+@pytest.mark.parametrize("said", [Override.DRAINED, Override.HALTED])
+def test_plan_of_a_backend_that_an_operator_drained_once_does_not_promise_that_it_takes_part(said: Override) -> None:
+    """Its name is known from before: a drain lasts."""
+    bench = Bench()
+    bench.rig.override("c", to=said)
+    new, held = (text for text in bench.effects(file("a", "b", "c", "d")) if " is new: " in text)
+    assert new.startswith("p: d is new: probed first, and takes part")
+    assert held.startswith("p: c is new: probed, but without new connections, for what an operator said of that name")
+
+
 def test_plan_of_a_receiver_before_the_active_one_leaves_that_one_active() -> None:
     """With manual failback nobody is waited for, and nobody takes over who is not needed."""
     keys = "policy: failover"
