@@ -100,10 +100,11 @@ class Applier:
             waiting = self._facts.waiting
             if waiting is None:
                 raise UsageError("nothing waits for a confirmation", hint="`lbctl history` tells what became of it")
+            said = await asyncio.to_thread(self._fit_file, waiting.entry.source, self._facts.in_force.text)
             if not await asyncio.to_thread(self._memory.forget_pending):
                 raise LbctlError("it is not confirmed", hint="; ".join(self._facts.remarks.values()))
             self._ends_waiting()
-            return await self._settled(waiting.entry, self._facts.in_force.text, "confirmed: ")
+            return await self._settled(waiting.entry, said, "confirmed: ")
 
     def history(self) -> History:
         """May be called from another thread."""
@@ -139,7 +140,8 @@ class Applier:
         self._facts.config_error = None
         if self._facts.waiting:
             return f"{_in_force(entry)}; it is rolled back in {seconds_text(confirm_s or 0)} unless you `lbctl confirm`"
-        return await self._settled(entry, wanted.text, "")
+        said = await asyncio.to_thread(self._fit_file, entry.source, wanted.text)
+        return await self._settled(entry, said, "")
 
     async def _change(self, wanted: Wanted, declaration: Declaration, confirm_s: float | None) -> Entry:
         """Its entry, which waits if it is to be confirmed."""
@@ -176,10 +178,10 @@ class Applier:
         done = "the tables are as lbctl wrote them again" if is_mended else "nothing to do"
         return _joined(f"{done}: this very text is in force", said)
 
-    async def _settled(self, entry: Entry, text: str, word: str) -> str:
-        """It stays. What could not be written does not undo it."""
+    async def _settled(self, entry: Entry, said: str | None, word: str) -> str:
+        """It stays. What could not be written does not undo it. The file comes before: the next start goes by it, and whoever
+        is killed in between has begun what is in the file."""
         await asyncio.to_thread(self._memory.settle, entry, Outcome.DONE)
-        said = await asyncio.to_thread(self._fit_file, entry.source, text)
         await asyncio.to_thread(self._memory.prune)
         return _joined(word + _in_force(entry), said)
 

@@ -253,3 +253,41 @@ def test_file_that_was_changed_before_a_start_is_an_entry_of_its_own(office: Off
         assert second.config.read_text() == SECOND
 
     second.act(scene)
+
+
+# Killed ----------------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Nothing is done any more."""
+
+
+@pytest.mark.parametrize("confirm_s", [None, 600], ids=["at once", "confirmed"])
+@pytest.mark.parametrize("is_written", [False, True], ids=["before", "after"])
+def test_kill_at_the_file_leaves_a_history_that_agrees_with_what_is_in_force_then(
+    tmp_path: Path, is_written: bool, confirm_s: float | None
+) -> None:
+    office = Office(tmp_path, text=FIRST)
+    memory = office.daemon.applier._memory
+
+    def die(text: str) -> None:
+        if is_written:
+            memory.config.replace(text)
+        raise Killed
+
+    async def scene() -> None:
+        memory.write_file = die  # type: ignore[assignment,method-assign]
+        with pytest.raises(Killed):
+            await office.apply(confirm_s=confirm_s)
+            await office.daemon.applier.confirm()
+
+    office.act(scene)
+    later = Office(tmp_path, text=office.config.read_text(), dataplane=office.dataplane)
+
+    async def look() -> None:
+        is_there = is_written or confirm_s is not None
+        assert later.vips() == ({VIP, OTHER_VIP} if is_there else {VIP})
+        outcome = "unconfirmed" if confirm_s else "in force" if is_written else "failed"
+        assert [each for each in later.outcomes() if each[0] == "apply"] == [("apply", outcome)]
+
+    later.act(look)
