@@ -181,9 +181,17 @@ def wait_backend(
     return backend(daemon, node)
 
 
+_TAKES_NEW_ONES = {"up": True, "down": False}
+
+
 def wait_state(daemon: Daemon, node: Node | str, state: str, *, deadline_s: float = 20.0) -> BackendStatus:
-    """Wait until a backend is in a state; its status."""
-    return wait_backend(daemon, node, lambda row: row.state == state, deadline_s=deadline_s)
+    """Wait until a backend is in a state, and if that is up or down, until the tables, which follow, say so as well; its
+    status."""
+
+    def is_so(row: BackendStatus) -> bool:
+        return row.state == state and (row.share > 0) is _TAKES_NEW_ONES.get(state, row.share > 0)
+
+    return wait_backend(daemon, node, is_so, deadline_s=deadline_s)
 
 
 def reload(daemon: Daemon, config: str) -> str:
