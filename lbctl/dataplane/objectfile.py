@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from lbctl.dataplane import layout
 from lbctl.errors import KernelError, SystemRequirementError
 
 EVERYTHING = Features()
-DISTRIBUTION_PYTHON = "/usr/bin/python3"
+DISTRIBUTION_PYTHON = os.environ.get("LBCTL_PYTHON", "/usr/bin/python3")
+"""Whose Python bcc belongs to; the environment may name another."""
 BUILD_TIMEOUT_S = 60.0
 _BUILD = Path(__file__).with_name("build.py")
 _INSTRUCTION_BYTES = 8

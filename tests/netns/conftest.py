@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.topology import Lab, plan_lab
 from tests.netns.director_rig import configuration, directing, serving
+
+COMPILER = "LBCTL_PYTHON"
+"""The environment's, which daemons inherit."""
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what was compiled is kept."""
+    return tmp_path_factory.mktemp("builds")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once(builds: Path) -> Iterator[None]:
+    """Daemons are started some hundred times, and compile the same few programs, which is most of the work of a start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(COMPILER, str(Path(__file__).with_name("compiled-once")))
+        patch.setenv("BUILDS", str(builds))
+        yield
+
+
+@pytest.fixture
+def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons that a test starts compile, as they do elsewhere: the time that it takes matters."""
+    monkeypatch.delenv(COMPILER)
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,7 @@ def seconds_to_first_success(lab: Lab, daemon: Daemon) -> tuple[float, float]:
     return successes[0] - began, ready_s
 
 
+@pytest.mark.usefixtures("compiling")
 def test_director_cold_start_then_warm_start_forwards_within_seconds() -> None:
     """Cold: no station knows another's MAC. Warm: the director's kernel knows the backends', as after a restart."""
     with Lab(plan_lab(backends=3)) as lab, serving(lab.backends):
