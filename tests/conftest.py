@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from collections.abc import Generator
@@ -16,6 +17,12 @@ settings.load_profile("lbctl")
 _, _MOST = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST, _MOST))
 """A login shell's limit of 1,024 is not made for thousands of connections, nor for hundreds of data planes."""
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are there for good. The garbage collector need not look through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
