@@ -15,7 +15,6 @@ from lbctl.lab.topology import Lab, plan_lab
 from tests.netns.director_rig import (
     backend,
     configuration,
-    directing,
     line_to,
     reload,
     serving,
@@ -34,20 +33,14 @@ def lab() -> Iterator[Lab]:
         yield built
 
 
-@pytest.fixture(scope="module")
-def running(lab: Lab) -> Iterator[Daemon]:
-    with directing(lab, configuration(*lab.backends)) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(lab: Lab, running: Daemon) -> Daemon:
+def daemon(lab: Lab, daemon: Daemon) -> Daemon:
     """With all three backends up, as every test finds it."""
-    reload(running, configuration(*lab.backends))
+    reload(daemon, configuration(*lab.backends))
     for node in lab.backends:
-        wait_state(running, node, "up")
-        wait_backend(running, node, lambda row: abs(row.share - 1 / 3) < 0.002)
-    return running
+        wait_state(daemon, node, "up")
+        wait_backend(daemon, node, lambda row: abs(row.share - 1 / 3) < 0.002)
+    return daemon
 
 
 def planned(daemon: Daemon, text: str) -> tuple[str, PlanReport]:

@@ -18,7 +18,6 @@ from tests.netns.director_rig import (
     backend,
     configuration,
     connects,
-    directing,
     line_to,
     reload,
     serving,
@@ -38,19 +37,13 @@ def lab() -> Iterator[Lab]:
         yield built
 
 
-@pytest.fixture(scope="module")
-def running(lab: Lab) -> Iterator[Daemon]:
-    with directing(lab, configuration(*lab.backends)) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(lab: Lab, running: Daemon) -> Daemon:
+def daemon(lab: Lab, daemon: Daemon) -> Daemon:
     """With all three backends and one VIP, as every test finds it."""
-    reload(running, configuration(*lab.backends))
+    reload(daemon, configuration(*lab.backends))
     for node in lab.backends:
-        wait_state(running, node, "up")
-    return running
+        wait_state(daemon, node, "up")
+    return daemon
 
 
 @pytest.fixture
