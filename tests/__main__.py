@@ -61,8 +61,14 @@ COMPUTING = Part(
     ),
     niceness=5,
 )
-DIRECTORS = Part(name="directors", paths=("tests/netns/test_co*.py", "tests/netns/test_director*.py"), except_for=TIMED)
-PEERS = Part(name="real peers", paths=("tests/acceptance/test_*.py",), except_for=TIMED)
+DIRECTORS = Part(
+    name="directors, a to q", paths=("tests/netns/test_co*.py", "tests/netns/test_director_[a-q]*.py"), except_for=TIMED
+)
+PEERS = Part(
+    name="directors, the rest; real peers",
+    paths=("tests/netns/test_director.py", "tests/netns/test_director_[r-z]*.py", "tests/acceptance/test_*.py"),
+    except_for=TIMED,
+)
 STAGES: Stages = ((DIRECTORS, PEERS, COMPUTING), (Part(name="whole scenes, by the clock", paths=TIMED),))
 
 
