@@ -109,6 +109,11 @@ class Director:
         told = [event.link for event in tuple(self.events) if isinstance(event, LinkChanged)]
         return told[-1] if told else None
 
+    def link_told(self, name: str) -> Link | None:
+        """How one of the links was told of last, whatever became of others since."""
+        told = [event.link for event in tuple(self.events) if isinstance(event, LinkChanged)]
+        return next((link for link in reversed(told) if link and link.name == name), None)
+
     def addresses_told(self) -> set[IPv4Interface | IPv6Interface]:
         """All that were ever told of."""
         told = (event.link for event in tuple(self.events) if isinstance(event, LinkChanged))

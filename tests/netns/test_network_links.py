@@ -111,6 +111,6 @@ def test_link_vlan_told_by_an_event_is_the_one_that_is_read(director: Director) 
     director.host.run("ip link add eth0.20 type veth")
     director.host.run("ip link set eth0.20 up")
     # What was read is not told as news: hence first the event.
-    told = eventually(lambda: link if (link := director.last_link_event()) and link.name == "eth0.20" else None)
+    told = eventually(lambda: director.link_told("eth0.20"))
     read = director.loop.run(director.network.link("eth0.20"))
     assert (told.ifindex, told.device, told.vlan) == (read.ifindex, director.link.ifindex, 20)
