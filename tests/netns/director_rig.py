@@ -163,35 +163,43 @@ def status(daemon: Daemon) -> Status:
     return get(daemon.socket, "/v1/status", Status)
 
 
-def backend(daemon: Daemon, node: Node | str) -> BackendStatus:
-    """One backend's part of the status."""
+def backend(daemon: Daemon, node: Node | str, *, pool: str = "") -> BackendStatus:
+    """One backend's part of the status, in the first pool that has it if none is named."""
     name = node if isinstance(node, str) else node.name
-    return next(row for pool in status(daemon).pools for row in pool.backends if row.name == name)
+    rows = (row for each in status(daemon).pools if pool in ("", each.name) for row in each.backends)
+    return next(row for row in rows if row.name == name)
 
 
 def wait_backend(
-    daemon: Daemon, node: Node | str, condition: Callable[[BackendStatus], bool], *, deadline_s: float = 20.0
+    daemon: Daemon,
+    node: Node | str,
+    condition: Callable[[BackendStatus], bool],
+    *,
+    pool: str = "",
+    deadline_s: float = 20.0,
 ) -> BackendStatus:
     """Wait until a backend's status meets a condition; the status."""
     wait_until(
-        lambda: condition(backend(daemon, node)),
+        lambda: condition(backend(daemon, node, pool=pool)),
         deadline_s=deadline_s,
-        what=lambda: f"another status of a backend than {backend(daemon, node)}\n{daemon.log_tail()}",
+        what=lambda: f"another status of a backend than {backend(daemon, node, pool=pool)}\n{daemon.log_tail()}",
     )
-    return backend(daemon, node)
+    return backend(daemon, node, pool=pool)
 
 
 _TAKES_NEW_ONES = {"up": True, "down": False}
 
 
-def wait_state(daemon: Daemon, node: Node | str, state: str, *, deadline_s: float = 20.0) -> BackendStatus:
+def wait_state(
+    daemon: Daemon, node: Node | str, state: str, *, pool: str = "", deadline_s: float = 20.0
+) -> BackendStatus:
     """Wait until a backend is in a state, and if that is up or down, until the tables, which follow, say so as well; its
     status."""
 
     def is_so(row: BackendStatus) -> bool:
         return row.state == state and (row.share > 0) is _TAKES_NEW_ONES.get(state, row.share > 0)
 
-    return wait_backend(daemon, node, is_so, deadline_s=deadline_s)
+    return wait_backend(daemon, node, is_so, pool=pool, deadline_s=deadline_s)
 
 
 def reload(daemon: Daemon, config: str) -> str:

@@ -12,7 +12,18 @@ from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import Node
 from lbctl.lab.segments import Place
 from lbctl.lab.topology import Lab
-from tests.netns.director_rig import POOL, QUICK, TCP_PORT, UDP_PORT, Datagrams, directing, serving, spread, status
+from tests.netns.director_rig import (
+    POOL,
+    QUICK,
+    TCP_PORT,
+    UDP_PORT,
+    Datagrams,
+    directing,
+    serving,
+    spread,
+    status,
+    wait_state,
+)
 
 POOL6 = f"{POOL}6"
 """The same servers by their IPv6 addresses."""
@@ -89,8 +100,8 @@ def wait_all_up(daemon: Daemon) -> None:
 
 
 def wait_in(daemon: Daemon, pool: str, name: str, state: str, *, deadline_s: float = 20.0) -> None:
-    """Wait until a backend of that pool is in a state."""
-    daemon.wait_states(pool, {name: state}, deadline_s=deadline_s)
+    """Wait until a backend of that pool is in a state, as `wait_state`."""
+    wait_state(daemon, name, state, pool=pool, deadline_s=deadline_s)
 
 
 def assert_both_serve(client: Node, vip: Address) -> None:
