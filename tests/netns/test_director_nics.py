@@ -13,12 +13,14 @@ from lbctl.lab.lines import line_to
 from lbctl.lab.node import Node
 from lbctl.lab.topology import SECOND_WIRE, VIP, VIP6, Lab, plan_lab
 from lbctl.lab.wait import wait_until
-from tests.netns.director_rig import Line, asks_for, connects, pings, spread, status
+from tests.netns.director_rig import QUICK, Line, asks_for, connects, pings, spread, status
 from tests.netns.wide_rig import assert_both_serve, directing_wide, pool_of, wait_all_up, wait_in, wide_configuration
 
 FAR_VIP, FAR_VIP6 = SECOND_WIRE.address(100), SECOND_WIRE.address6(100)
 VIPS: tuple[Address, ...] = (VIP, VIP6, FAR_VIP, FAR_VIP6)
 NATIVE = {"eth0": "native", "eth1": "native"}
+PATIENT = {**QUICK, "fall": 10}
+"""Nobody is to be taken for dead while the director's own NIC is away, on however busy a machine."""
 by_family = pytest.mark.parametrize("vip", [VIP, VIP6], ids=["ipv4", "ipv6"])
 
 
@@ -35,7 +37,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def daemon(lab: Lab) -> Iterator[Daemon]:
     servers = lab.backends[:2]
-    config = wide_configuration(lab, backends=servers, vips=VIPS)
+    config = wide_configuration(lab, backends=servers, vips=VIPS, check=PATIENT)
     with directing_wide(lab, config, nodes=servers, vips=VIPS) as running:
         assert modes(running) == NATIVE
         yield running
