@@ -276,7 +276,7 @@ def test_kill_at_the_file_leaves_a_history_that_agrees_with_what_is_in_force_the
         raise Killed
 
     async def scene() -> None:
-        memory.write_file = die  # type: ignore[assignment,method-assign]
+        memory.write_file = die  # type: ignore[method-assign]
         with pytest.raises(Killed):
             await office.apply(confirm_s=confirm_s)
             await office.daemon.applier.confirm()
