@@ -47,7 +47,7 @@ check: venv ## ruff, mypy, import and size rules; not root
 	@$(PYTHON) -m pytest tests/lint $(ARGS)
 
 test: root deps deps-lab deps-kernel venv ## the whole test suite, as continuous integration runs it
-	@$(PYTHON) -m tests --durations=15 $(ARGS)
+	@tests/suite.sh $(PYTHON) --durations=15 $(ARGS)
 
 long: root deps deps-lab deps-kernel venv ## soaks, big fuzzing, long fault runs
 	@$(PYTHON) -m pytest $(TESTS) -m long --durations=0 $(ARGS)

@@ -18,6 +18,8 @@ from lbctl.lab.topology import VIP, Lab, plan_lab
 from tests.acceptance import peers
 from tests.acceptance.stage import backends_by_name, backends_of, status_of
 
+pytestmark = pytest.mark.alone
+
 PORT = 9000
 UPLOAD_BYTES = 1 << 30
 _BLOCK_BYTES = 1 << 20

@@ -24,6 +24,8 @@ from lbctl.lab.topology import Lab
 from lbctl.lab.wait import wait_until
 from tests.netns.pinned import PinnedBackends
 
+pytestmark = pytest.mark.alone
+
 SHORT = {"seed": 28458, "steps": 16, "sessions": 100}
 """Of nearly every kind, and few starts of the daemon, which take the most time."""
 LONG = {"seed": 2024, "steps": 300, "sessions": 550}

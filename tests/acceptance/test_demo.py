@@ -16,6 +16,8 @@ import pytest
 from lbctl.lab.wait import wait_until
 from lbctl.lab.wiring import leftovers
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 ACTS = ["c-echo", "c-store", "c-get", "dicomweb", "agent", "kill", "drain", "books"]
 STUDY_BYTES = 220 * 512 * 512 * 2

@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lbctl.lab.wait import wait_until
 from lbctl.lab.wiring import leftovers
 from tests.acceptance.test_demo import ROOT, lab_of, processes_named
+
+pytestmark = pytest.mark.alone
 
 ACTS = ["drained", "failing", "restarts", "vanishes", "halted", "failover", "full", "private", "flood"]
 

@@ -29,6 +29,8 @@ from tests.acceptance.stage import slots_by_backend
 from tests.acceptance.traffic import Report, Traffic
 from tests.netns.pinned import PinnedBackends, generation_of, opened
 
+pytestmark = pytest.mark.alone
+
 PORT = 9001
 POOL = "servers"
 LIVE = 2000

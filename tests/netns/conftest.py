@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,18 @@ from lbctl.lab.daemon import Daemon
 from lbctl.lab.topology import Lab, plan_lab
 from tests.netns.director_rig import configuration, directing, serving
 
+WORKER = "PYTEST_XDIST_WORKER"
 COMPILER = "LBCTL_PYTHON"
 """The environment's, which daemons inherit."""
 
 
 @pytest.fixture(scope="session")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where what was compiled is kept."""
-    return tmp_path_factory.mktemp("builds")
+    """Where what was compiled is kept, for all processes that share the tests."""
+    base = tmp_path_factory.getbasetemp()
+    found = (base.parent if WORKER in os.environ else base) / "builds"
+    found.mkdir(exist_ok=True)
+    return found
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -28,7 +28,7 @@ DROPS = frozenset(reason.name.lower() for reason in Reason if reason >= Reason.N
 ASTRAY = ("InAddrErrors", "ForwDatagrams", "InNoRoutes", "OutNoRoutes", "InUnknownProtos")
 """What the director's own kernel counts of packets that are not its own."""
 
-pytestmark = pytest.mark.usefixtures("compiling")
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("compiling")]
 
 
 @dataclass(slots=True, kw_only=True)
