@@ -18,6 +18,10 @@ _, _MOST = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST, _MOST))
 """A login shell's limit of 1,024 is not made for thousands of connections, nor for hundreds of data planes."""
 
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)
+"""There is no terminal that wide. pytest loads GNU readline, which tells processes that share the tests of one."""
+
 
 def pytest_collection_finish() -> None:
     """Thousands of tests are there for good. The garbage collector need not look through them again and again."""
