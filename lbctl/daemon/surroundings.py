@@ -13,11 +13,10 @@ from lbctl.core.model import Address, Declaration, Interface, Protocol
 from lbctl.daemon.monitor import Route
 from lbctl.daemon.vips import is_announced
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
-from lbctl.network.port import Link, Network, ProbePath
+from lbctl.network.port import MARK_BASE, Link, Network, ProbePath
 
 _log = logging.getLogger(__name__)
 
-MARK_BASE = 0x6C62_0000
 ANNOUNCEMENTS = 3
 ANNOUNCEMENT_SPACING_S = 1.0
 

@@ -18,7 +18,7 @@ from lbctl.network.events import EventStream
 from lbctl.network.groups import groups_of, set_groups
 from lbctl.network.links import MAXIMUM_TAGS, read_link, read_links
 from lbctl.network.netlink import Netlink
-from lbctl.network.paths import apply, read_tables, tables_of
+from lbctl.network.paths import apply, change, read_tables, tables_of
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
 from lbctl.network.refusals import explained
 from lbctl.network.tcp import Segment
@@ -115,7 +115,7 @@ class KernelNetwork:
         """Put other paths in the place of some that were set; nothing is read."""
         async with self._paths_lock:
             with explained("set the policy routes of the probes"):
-                await apply(self._netlink, current=tables_of(before), wanted=tables_of(after))
+                await change(self._netlink, before=tables_of(before), after=tables_of(after))
 
     async def announce(self, link: Link, vip: Address) -> None:
         """Send one gratuitous ARP, or unsolicited advertisement, for the VIP with the link's MAC."""

@@ -31,7 +31,9 @@ _NETLINK_CAP_ACK = 10
 _READ_SIZE = 65_536
 _AT_ONCE = 100
 """Requests in one system call, which takes some milliseconds. Should the kernel refuse them all, then what it says (about a
-kilobyte each) still fits into a socket's receive buffer of the usual size, 208 KiB."""
+kilobyte each) still fits into a socket's receive buffer."""
+_RECEIVE_BUFFER_BYTES = 1 << 20
+"""As much as may be had of it: mostly 208 KiB."""
 
 
 class Netlink:
@@ -106,6 +108,7 @@ async def _receive(opened: socket.socket) -> tuple[Message, ...]:
 def _opened() -> Iterator[socket.socket]:
     """Of one exchange or dump, so that none meets what is left of another."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE) as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, _NETLINK_CAP_ACK):
             opened.setsockopt(SOL_NETLINK, option, 1)
         yield opened

@@ -69,10 +69,15 @@ class LinkChanged:
 NetworkEvent = NeighbourChanged | LinkChanged
 
 
+MARK_BASE = 0x6C62_0000
+MARKS = range(MARK_BASE + 1, MARK_BASE + 0x1_0000)
+"""Those of lbctl's own packets (SO_MARK), one to a backend."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePath:
-    """The policy route by which the director's own probe reaches a VIP *on one backend*: packets that carry ``mark``
-    and go to one of ``vips`` leave by ``ifindex`` via the backend's real address."""
+    """The policy route by which the director's own probe reaches a VIP *on one backend*: packets that carry ``mark``, one
+    of `MARKS`, and go to one of ``vips`` leave by ``ifindex`` via the backend's real address."""
 
     mark: int
     vips: frozenset[Address]

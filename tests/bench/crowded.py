@@ -30,7 +30,7 @@ OWN, FIRST_BACKEND, FIRST_VIP = "10.0.0.1/8", IPv4Address("10.1.0.0"), IPv4Addre
 PORT = 104
 SETTLED_WITHIN_S, WATCHED_S = 150.0, 20.0
 LIMITS = {
-    "crowded: daemon's start to all backends up": ("s", 120.0),
+    "crowded: daemon's start to all backends up": ("s", 60.0),
     "crowded: share of a core when nothing happens": ("%", 50.0),
     "crowded: lbctl plan, file unchanged": ("ms", 500.0),
     "crowded: plan, one pool changed": ("ms", 2000.0),

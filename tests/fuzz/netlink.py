@@ -1,4 +1,4 @@
-"""What the kernel tells by netlink: neighbours, and links as pyroute2 reads them."""
+"""What the kernel tells by netlink: neighbours, rules and routes, and links as pyroute2 reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from lbctl.network.events import read_change
 from lbctl.network.links import read_links
-from lbctl.network.port import Link, Neighbour
+from lbctl.network.policy import Route, Rule, decode_route, decode_rule, route_replacement, rule_addition
+from lbctl.network.port import MARK_BASE, Link, Neighbour
+from lbctl.network.rtnetlink import messages
 from lbctl.network.surprises import left_out
 from tests.fuzz.fuzzer import Feed, Fuzzer
 from tests.fuzz.mutation import mutated
@@ -51,6 +53,18 @@ _NEIGHBOURS = (
     _message(_NEW_ADDRESS, struct.pack("=BBBBi", 2, 24, 0, 0, 2) + _V4),
     _link(_attribute(3, b"eth0\0")),
 )
+_RULES = (
+    Rule(2, 108, MARK_BASE, mask=0xFFFF_FF00, goto=40_000),
+    Rule(10, 40_000, MARK_BASE + 1, table=MARK_BASE + 1),
+)
+_ROUTES = (
+    Route(MARK_BASE + 1, bytes([192, 0, 2, 100]), 1, via=bytes([192, 0, 2, 11]), ifindex=2),
+    Route(MARK_BASE + 1, bytes(15) + b"\1", 0x1_0001),
+)
+_POLICY = (
+    *(rule_addition(rule).packed(number=0) for rule in _RULES),
+    *(route_replacement(route).packed(number=0) for route in _ROUTES),
+)
 _ETHERNET = _attribute(1, bytes.fromhex("02000000000a"))
 _INFO = _attribute(18, _attribute(1, b"vlan\0") + _attribute(2, _attribute(1, struct.pack("=H", 20))))
 _LINKS = (
@@ -74,6 +88,11 @@ def make_link(dice: Random) -> bytes:
     return mutated(dice, _LINKS, _WORDS)
 
 
+def make_policy(dice: Random) -> bytes:
+    """Rules and routes of a dump."""
+    return mutated(dice, _POLICY, _WORDS)
+
+
 @contextmanager
 def _quietly(feed: Feed) -> Iterator[Feed]:
     """pyroute2 logs what it cannot read, with its whole traceback."""
@@ -86,13 +105,26 @@ def _quietly(feed: Feed) -> Iterator[Feed]:
 
 def feed_change(data: bytes) -> bool:
     """Something that holds together, or it is left out."""
+    found = None
     with left_out("a change"):
         found = read_change(data)
-        if isinstance(found, Neighbour):
-            assert found.mac is None or len(found.mac) == 6
-            assert found.mac is not None or not found.usable
-        return found is not None
-    return False
+    if isinstance(found, Neighbour):
+        assert found.mac is None or len(found.mac) == 6
+        assert found.mac is not None or not found.usable
+    return found is not None
+
+
+def feed_policy(data: bytes) -> bool:
+    """What can be asked for again is what was told; the rest is left out."""
+    rules: list[Rule | None] = []
+    routes: list[Route | None] = []
+    with left_out("a rule or a route"):
+        for told in messages(data):
+            rules.append(decode_rule(told.body))
+            routes.append(decode_route(told.body))
+    assert all(decode_rule(rule_addition(rule).body) == rule for rule in rules if rule)
+    assert all(decode_route(route_replacement(route).body) == route for route in routes if route)
+    return any(rules) or any(routes)
 
 
 class _Dumped:
@@ -130,5 +162,6 @@ def _finished(coroutine: Any) -> dict[int, Link]:
 
 FUZZERS = (
     Fuzzer(name="netlink-change", make=make_change, opened=lambda: _quietly(feed_change)),
+    Fuzzer(name="netlink-policy", make=make_policy, opened=lambda: _quietly(feed_policy)),
     Fuzzer(name="netlink-link", make=make_link, opened=lambda: _quietly(feed_link)),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ import pytest
 from lbctl.core.model import Address
 from lbctl.network import packets
 from lbctl.network.kernel import KernelNetwork
-from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
+from lbctl.network.port import MARK_BASE, Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
 from tests.netns.ns_helpers import Host, LoopInside, eventually, hosts_on_a_switch
 
 
@@ -123,7 +124,8 @@ class Director:
         self.loop.run(self.network.set_probe_paths(frozenset(paths)))
 
     def path(self, mark: int, via: str, *vips: Address) -> ProbePath:
-        return ProbePath(mark=mark, vips=frozenset(vips), via=ip_address(via), ifindex=self.link.ifindex)
+        """``mark`` may be its number alone."""
+        return ProbePath(mark=MARK_BASE | mark, vips=frozenset(vips), via=ip_address(via), ifindex=self.link.ifindex)
 
 
 @pytest.fixture
@@ -191,3 +193,22 @@ def claim(host: Host, address: str) -> None:
     """Tell everybody, by gratuitous ARP or unsolicited advertisement, that the address is at the host's MAC."""
     link = Link(ifindex=0, name="eth0", mac=host.mac, addresses=(), is_up=True, mtu=1500)
     host.call(lambda: packets.announce(link, ip_address(address)))
+
+
+def paths_of(rules: str) -> int:
+    """How many rules send a mark to its table."""
+    return len(re.findall(r"fwmark 0x6c62[0-9a-f]{4} lookup", rules))
+
+
+def counts(director: Director, family: Family) -> tuple[int, int]:
+    """Of the rules, and of the routes."""
+    rules = paths_of(director.host.run(f"ip {family.option} rule"))
+    return rules, director.host.run(f"ip {family.option} route show table all proto 108").count(str(family.vip))
+
+
+def subscribed_to_routes() -> socket.socket:
+    ipv4_routes, ipv4_rules, ipv6_routes, ipv6_rules = 0x40, 0x80, 0x400, 0x40000
+    listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    listener.settimeout(10)
+    listener.bind((0, ipv4_routes | ipv4_rules | ipv6_routes | ipv6_rules))
+    return listener

@@ -12,12 +12,12 @@ import pytest
 
 from lbctl.cli.client import get, post
 from lbctl.daemon.changes.pending import Pending
-from lbctl.daemon.models import Application, Assignments, Done, History
+from lbctl.daemon.models import Application, Done, History
 from lbctl.errors import ConflictError
 from lbctl.lab.daemon import Daemon
-from lbctl.lab.topology import SUBNET, Lab
+from lbctl.lab.topology import Lab
 from lbctl.lab.wait import wait_until
-from tests.netns.director_rig import POOL, Line, backend, configuration, line_to, reload, spread, status
+from tests.netns.director_rig import Line, backend, configuration, line_to, reload, spread, status
 
 HALF = {"backend1": 50}
 A_NOTE = "# changed at noon\n"
@@ -203,30 +203,6 @@ def test_daemon_killed_while_a_change_waits_rolls_it_back_if_it_starts_too_late(
     entry = history(daemon).entries[-1]
     assert (entry.outcome, entry.why) == ("rolled back", "nobody confirmed it")
     assert not (daemon.state / "pending.json").exists()
-
-
-def assigned(daemon: Daemon, source: str) -> str | None:
-    """The backend that a source keeps to."""
-    found = get(daemon.socket, "/v1/assignments", Assignments).assignments
-    return next((each.backend for each in found if str(each.source) == source), None)
-
-
-def test_source_of_a_removed_backend_has_it_again_when_another_daemon_takes_the_change_back(
-    daemon: Daemon, lab: Lab, other: Path
-) -> None:
-    source, private = str(SUBNET[77]), {"kind": "archive", "storage": "private"}
-    reload(daemon, configuration(*lab.backends, pool=private))
-    daemon.ctl("assign", "set", POOL, source, "backend2")
-    other.write_text(configuration(lab.backends[0], pool=private))
-    daemon.ctl("apply", str(other), "--yes", "--confirm", "10m")
-    assert assigned(daemon, source) is None
-    daemon.kill()
-    daemon.start()
-    daemon.ctl("rollback", "--yes")
-    assert assigned(daemon, source) == "backend2"
-    daemon.kill()
-    daemon.start()
-    assert assigned(daemon, source) == "backend2"
 
 
 def test_rollback_puts_an_entry_in_force_again_also_after_a_restart(

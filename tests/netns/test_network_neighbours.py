@@ -173,7 +173,7 @@ def test_requests_at_the_same_time_do_not_disturb_each_other(
         )
 
     director.loop.run(all_at_once())
-    assert director.host.run(f"ip {family.option} rule").count("fwmark") == 1
+    assert director.host.run(f"ip {family.option} rule").count("fwmark") == 2, "the path's, and that to its shelf"
 
 
 def test_events_flooded_beyond_the_buffer_end_with_the_truth(hosts: tuple[Host, ...]) -> None:

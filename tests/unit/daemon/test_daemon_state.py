@@ -18,9 +18,9 @@ from lbctl.core.targets import named
 from lbctl.daemon import daemon as running
 from lbctl.daemon import keeping
 from lbctl.daemon.state.store import AssignmentStore
-from lbctl.daemon.surroundings import MARK_BASE
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Assigned, FlowEntry, IdleLimits, Sweep
+from lbctl.network.port import MARK_BASE
 from lbctl.network.tcp import Reset
 from tests.unit.daemon.desk import CT, MR
 from tests.unit.daemon.rig import VIP, file

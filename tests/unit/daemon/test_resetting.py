@@ -14,11 +14,12 @@ from lbctl.core.model import Protocol
 from lbctl.core.plan import SetBackend, Step
 from lbctl.core.tables import BackendRow, BackendState, Tables, reference
 from lbctl.daemon.resetting import Resetter
-from lbctl.daemon.surroundings import MARK_BASE, Surroundings
+from lbctl.daemon.surroundings import Surroundings
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import FlowEntry, IdleLimits
 from lbctl.errors import NetworkError
 from lbctl.network.fake import FakeNetwork
+from lbctl.network.port import MARK_BASE
 from lbctl.network.tcp import Reset, Segment
 from tests.strategies import backend_row
 from tests.unit.daemon.rig import LINK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterable
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
@@ -10,13 +11,15 @@ from socket import AF_INET, AF_INET6
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_DELRULE, RTM_NEWROUTE, RTM_NEWRULE
 
 from lbctl.core.model import Address
 from lbctl.errors import NetworkError
 from lbctl.network import paths
-from lbctl.network.paths import TABLE_BASE, PathTables, Route, Rule
-from lbctl.network.port import ProbePath
+from lbctl.network.paths import PathTables
+from lbctl.network.policy import Route, Rule, decode_route, decode_rule
+from lbctl.network.port import MARK_BASE, ProbePath
 from lbctl.network.rtnetlink import Request
 
 VIPS = [ip_address("192.0.2.100"), ip_address("192.0.2.101")]
@@ -27,44 +30,54 @@ BYTES: dict[int, int] = {AF_INET: 4, AF_INET6: 16}
 
 
 class Table:
-    """A kernel that holds rules and routes, and notes a rule that ever points to an empty table."""
+    """A kernel that holds rules and routes, and notes a rule that ever points to an empty table, or to an empty shelf."""
 
     def __init__(self) -> None:
         self.rules: set[Rule] = set()
-        self.routes: dict[tuple[int, bytes, bool], Route] = {}
+        self.routes: dict[tuple[int, bytes, int], Route] = {}
         self.dangling_rules = 0
         self.requests = 0
 
-    async def exchange(self, requests: Iterable[Request]) -> list[None]:
-        return list(map(self._answer, requests))
+    async def exchange(self, requests: Iterable[Request]) -> list[NetlinkError | None]:
+        return [self._answer(request) for request in requests]
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: Request) -> NetlinkError | None:
         self.requests += 1
         if request.kind in (RTM_NEWRULE, RTM_DELRULE):
-            self._change(paths.decode_rule(request.body), is_new=request.kind == RTM_NEWRULE)
-        else:
-            self._replace(paths.decode_route(request.body), is_new=request.kind == RTM_NEWROUTE)
-        filled = {(route.table, len(route.vip)) for route in self.routes.values()}
-        self.dangling_rules += sum((rule.table, BYTES[rule.family]) not in filled for rule in self.rules)
+            return self._change(decode_rule(request.body), is_new=request.kind == RTM_NEWRULE)
+        self._replace(decode_route(request.body), is_new=request.kind == RTM_NEWROUTE)
+        return None
 
-    def _change(self, rule: Rule | None, *, is_new: bool) -> None:
-        assert rule and (rule not in self.rules) == is_new
+    def _change(self, rule: Rule | None, *, is_new: bool) -> NetlinkError | None:
+        assert rule
+        if is_new and rule.goto and rule in self.rules:
+            return NetlinkError(errno.EEXIST)
+        assert (rule not in self.rules) == is_new
         self.rules ^= {rule}
+        filled = {(route.table, len(route.vip)) for route in self.routes.values()}
+        shelves = {(each.family, each.priority) for each in self.rules}
+        self.dangling_rules += is_new and not rule.goto and (rule.table, BYTES[rule.family]) not in filled
+        self.dangling_rules += is_new and rule.goto and (rule.family, rule.goto) not in shelves
+        return None
 
     def _replace(self, route: Route | None, *, is_new: bool) -> None:
         assert route and (is_new or self.routes[route.slot] == route)
         self.routes.pop(route.slot, None)
         self.routes.update({route.slot: route} if is_new else {})
+        filled = {(route.table, len(route.vip)) for route in self.routes.values()}
+        to_tables = (rule for rule in self.rules if not rule.goto)
+        self.dangling_rules += sum((rule.table, BYTES[rule.family]) not in filled for rule in to_tables)
 
 
 def path(mark: int, via: Address, *vips: Address) -> ProbePath:
-    return ProbePath(mark=mark, vips=frozenset(vips), via=via, ifindex=2)
+    """Of a mark with this number."""
+    return ProbePath(mark=MARK_BASE + mark, vips=frozenset(vips), via=via, ifindex=2)
 
 
 backends = st.sampled_from([(SERVERS, VIPS), (SERVERS6, VIPS6)]).flatmap(
     lambda family: st.tuples(st.sampled_from(family[0]), st.sets(st.sampled_from(family[1]), min_size=1))
 )
-path_sets = st.dictionaries(st.integers(1, 4), backends).map(
+path_sets = st.dictionaries(st.sampled_from([1, 2, 300, 301]), backends).map(
     lambda chosen: frozenset(path(mark, via, *vips) for mark, (via, vips) in chosen.items())
 )
 
@@ -72,19 +85,20 @@ path_sets = st.dictionaries(st.integers(1, 4), backends).map(
 @pytest.mark.parametrize(
     ("family", "server", "vips"), [(AF_INET, SERVERS[0], VIPS), (AF_INET6, SERVERS6[0], VIPS6)], ids=["ipv4", "ipv6"]
 )
-def test_tables_of_a_path_hold_one_rule_and_two_routes_a_vip(family: int, server: Address, vips: list[Address]) -> None:
-    table = TABLE_BASE + 7
-    assert paths.tables_of(frozenset([path(7, server, *vips)])) == PathTables(
-        rules=frozenset([Rule(family=family, mark=7, table=table)]),
+def test_tables_of_a_path_hold_a_rule_on_its_shelf_and_two_routes_a_vip(
+    family: int, server: Address, vips: list[Address]
+) -> None:
+    mark = MARK_BASE + 0x107
+    assert paths.tables_of(frozenset([path(0x107, server, *vips)])) == PathTables(
+        shelves=frozenset([Rule(family, 108, MARK_BASE + 0x100, mask=0xFFFF_FF00, goto=40_001)]),
+        rules=frozenset([Rule(family, 40_001, mark, table=mark)]),
         routes=frozenset(
-            [
-                route
-                for vip in vips
-                for route in (
-                    Route(table=table, vip=vip.packed, via=server.packed, ifindex=2),
-                    Route(table=table, vip=vip.packed),
-                )
-            ]
+            route
+            for vip in vips
+            for route in (
+                Route(mark, vip.packed, 0x107, via=server.packed, ifindex=2),
+                Route(mark, vip.packed, 0x1_0107),
+            )
         ),
     )
 
@@ -93,9 +107,11 @@ def test_tables_of_a_path_without_vips_are_empty() -> None:
     assert paths.tables_of(frozenset([path(7, SERVERS[0])])) == PathTables()
 
 
-def test_tables_of_marks_with_equal_low_bits_are_refused() -> None:
-    with pytest.raises(NetworkError, match="0x0007"):
-        paths.tables_of(frozenset([path(0x7, SERVERS[0], VIPS[0]), path(0x50007, SERVERS[1], VIPS[0])]))
+def test_tables_of_a_mark_that_two_paths_have_or_that_is_none_of_lbctls_are_refused() -> None:
+    with pytest.raises(NetworkError, match="2 probe paths share the mark 0x6c620007"):
+        paths.tables_of(frozenset([path(0x7, SERVERS[0], VIPS[0]), path(0x7, SERVERS[1], VIPS[0])]))
+    with pytest.raises(NetworkError, match="no such mark: 0x6c630000"):
+        paths.tables_of(frozenset([path(0x1_0000, SERVERS[0], VIPS[0])]))
 
 
 @given(st.lists(path_sets, min_size=1, max_size=4))
@@ -104,7 +120,7 @@ def test_apply_of_any_sequence_reaches_each_wanted_state(sequence: list[frozense
     for wanted_paths in sequence:
         wanted = paths.tables_of(wanted_paths)
         asyncio.run(paths.apply(kernel, current=current, wanted=wanted))  # type: ignore[arg-type]
-        assert kernel.rules == wanted.rules
+        assert kernel.rules == wanted.rules | wanted.shelves
         assert set(kernel.routes.values()) == wanted.routes
         current = wanted
     assert kernel.dangling_rules == 0
@@ -115,3 +131,18 @@ def test_apply_of_what_is_there_makes_no_request(wanted_paths: frozenset[ProbePa
     kernel, wanted = Table(), paths.tables_of(wanted_paths)
     asyncio.run(paths.apply(kernel, current=wanted, wanted=wanted))  # type: ignore[arg-type]
     assert kernel.requests == 0
+
+
+@given(path_sets, path_sets)
+def test_change_of_some_keeps_what_the_others_need(some: frozenset[ProbePath], others: frozenset[ProbePath]) -> None:
+    marks = {each.mark for each in others}
+    before = frozenset(each for each in some if each.mark not in marks)
+    kernel, everything = Table(), paths.tables_of(before | others)
+    asyncio.run(paths.apply(kernel, current=PathTables(), wanted=everything))  # type: ignore[arg-type]
+    left, known = paths.tables_of(others), paths.tables_of(before)
+    asyncio.run(paths.change(kernel, before=known, after=PathTables()))  # type: ignore[arg-type]
+    assert kernel.rules - everything.shelves == left.rules
+    assert left.shelves <= kernel.rules
+    assert set(kernel.routes.values()) == left.routes
+    asyncio.run(paths.change(kernel, before=PathTables(), after=known))  # type: ignore[arg-type]
+    assert kernel.rules == everything.rules | everything.shelves

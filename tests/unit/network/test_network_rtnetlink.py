@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink import NLM_F_ACK_TLVS, NLMSG_DONE, NLMSG_ERROR
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from lbctl.network.paths import Route, route_replacement
+from lbctl.network.policy import Route, route_replacement
 from lbctl.network.rtnetlink import Message, Request, attribute, attributes, messages, number_attribute, number_of
 
 
@@ -38,12 +38,12 @@ def test_number_is_read_as_it_was_written(number: int) -> None:
 
 def test_request_is_what_pyroute2_reads() -> None:
     vip, via = bytes([192, 0, 2, 100]), bytes([192, 0, 2, 11])
-    request = route_replacement(Route(table=0x6C62_0001, vip=vip, via=via, ifindex=3))
+    request = route_replacement(Route(table=0x6C62_0001, vip=vip, metric=7, via=via, ifindex=3))
     told = rtmsg(request.packed(number=9))
     told.decode()
     assert (told["header"]["sequence_number"], told["dst_len"], told["proto"]) == (9, 32, 0x6C)
-    names = ("RTA_DST", "RTA_GATEWAY", "RTA_OIF", "RTA_TABLE")
-    assert [told.get_attr(name) for name in names] == ["192.0.2.100", "192.0.2.11", 3, 0x6C62_0001]
+    names = ("RTA_DST", "RTA_GATEWAY", "RTA_OIF", "RTA_TABLE", "RTA_PRIORITY")
+    assert [told.get_attr(name) for name in names] == ["192.0.2.100", "192.0.2.11", 3, 0x6C62_0001, 7]
 
 
 def test_messages_of_one_datagram_are_read_one_by_one() -> None:
