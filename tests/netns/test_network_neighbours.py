@@ -11,6 +11,7 @@ import pytest
 from lbctl.errors import NetworkError
 from tests.netns.network_rig import (
     IPV4,
+    IPV6,
     Director,
     Family,
     address,
@@ -69,6 +70,20 @@ def test_release_neighbour_managed_is_deleted_and_stays_so(director: Director, p
 def test_manage_neighbour_unknown_interface_is_refused(director: Director) -> None:
     with pytest.raises(NetworkError, match="index 4711"):
         director.loop.run(director.network.manage_neighbours(4711, [IPV4.vip]))
+
+
+def test_manage_neighbours_of_which_one_is_refused_names_it_and_keeps_back_none_of_the_others(
+    director: Director, hosts: tuple[Host, ...]
+) -> None:
+    director.host.set_sysctl("net.ipv6.conf.eth0.disable_ipv6", 1)
+    _, first, second, _ = hosts
+    wanted = [ip_address(address) for address in (first.address, IPV6.of(first), second.address)]
+    with pytest.raises(NetworkError, match=f"manage neighbour {wanted[1]} on eth0: IPv6 is disabled"):
+        director.loop.run(director.network.manage_neighbours(director.link.ifindex, wanted))
+    for host in (first, second):
+        director.await_mac(host.address, host.mac)
+    second.set_mac("02:00:00:00:00:7a")
+    director.await_mac(second.address, bytes.fromhex("02000000007a"))  # it is watched
 
 
 def test_events_first_tell_the_neighbours_that_exist(director: Director, peer: Host, address: str) -> None:
