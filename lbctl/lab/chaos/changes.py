@@ -28,6 +28,8 @@ from lbctl.lab.chaos.world import (
 
 Drawn = tuple[str, World] | None
 _FEWEST_SERVICES = 3
+_FEWEST_MEMBERS = {FEED: 2, VAULT: 2}
+_BY_HAND, _HALF = 0.6, 0.5
 _WEIGHTS = (0, 1, 10, 50, 100, 100, 200, 256)
 _IDLE_S = (120, 600, 3600, 86_400)
 
@@ -49,8 +51,8 @@ def weight(random: Random, world: World) -> Drawn:
 
 
 def member_added(random: Random, world: World) -> Drawn:
-    """A server more in a pool, under the first name that is free."""
-    pool = random.choice(list(world.pools))
+    """A server more in a pool, under the first name that is free; rather where few are left to take over."""
+    pool = FEED if _is_short(world) and random.random() < _HALF else random.choice(list(world.pools))
     members = world.pools[pool].members
     nodes = [node for node in NODES if node not in {member.node for member in members.values()}]
     names = [f"m{number}" for number in range(1, len(NODES) + 1) if f"m{number}" not in members]
@@ -60,11 +62,15 @@ def member_added(random: Random, world: World) -> Drawn:
     return f"{pool}/{names[0]} added: {node}", _with_member(world, pool, names[0], Member(node=node))
 
 
+def _is_short(world: World) -> bool:
+    return FEED in world.pools and len(world.able(FEED)) < 2
+
+
 def member_removed(random: Random, world: World) -> Drawn:
     """One less. What an operator said something of stays, or the file would contradict it."""
     pool = random.choice(list(world.pools))
     removable = [name for name in world.pools[pool].members if not world.is_spoken_of(f"{pool}/{name}")]
-    if len(world.pools[pool].members) < 2 or not removable:
+    if len(world.pools[pool].members) <= _FEWEST_MEMBERS.get(pool, 1) or not removable:
         return None
     gone = random.choice(removable)
     members = {name: member for name, member in world.pools[pool].members.items() if name != gone}
@@ -171,10 +177,12 @@ def datagrams(random: Random, world: World) -> Drawn:
 
 
 def failback(random: Random, world: World) -> Drawn:
-    """By itself, or when an operator says so."""
+    """By itself, or when an operator says so: mostly that, for it leaves more to happen."""
     if FEED not in world.pools:
         return None
     is_by_hand = world.pools[FEED].failback is Failback.MANUAL
+    if is_by_hand and random.random() < _BY_HAND:
+        return None
     fresh = Failback.AUTOMATIC if is_by_hand else Failback.MANUAL
     return f"pool {FEED}: failback {fresh}", world.with_pool(FEED, replace(world.pools[FEED], failback=fresh))
 
@@ -199,7 +207,8 @@ def _own_pool(random: Random, world: World) -> Drawn:
 CHANGES: tuple[Callable[[Random, World], Drawn], ...] = (
     *(weight, weight, weight, weight, member_added, member_added, member_removed, member_removed),
     *(member_readdressed, service_added, service_added, service_removed, service_moved, service_moved),
-    *(allow, allow, idle_limit, connection_limit, traffic_class, wrong_port, datagrams, failback, reassign),
+    *(allow, allow, idle_limit, connection_limit, traffic_class, wrong_port, datagrams, reassign),
+    *(failback, failback, failback),
 )
 FEATURES: tuple[Callable[[Random, World], Drawn], ...] = (_own_pool, allow, connection_limit, traffic_class)
 """Those that add or take a part of the program."""

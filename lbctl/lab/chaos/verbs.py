@@ -9,11 +9,11 @@ from random import Random
 
 from lbctl.core.model import Failback
 from lbctl.lab.chaos.step import Kind, Step
-from lbctl.lab.chaos.world import SOURCES, VAULT, Override, World
+from lbctl.lab.chaos.world import FEED, SOURCES, VAULT, Override, World
 
-_OFTEN = 0.4
+_HALF, _OFTEN = 0.5, 0.4
 """So often it is about those on whom more depends than on others."""
-_WEIGHTS = (0, 0, 1, 30, 100, 200, 256)
+_WEIGHTS = (0, 0, 1, 30, 100, 256)
 
 
 def override(random: Random, step: Step) -> Step | None:
@@ -32,7 +32,7 @@ def enable(random: Random, step: Step) -> Step | None:
     world = step.before
     if not world.overrides:
         return None
-    label = random.choice(sorted(world.overrides))
+    label = _spoken_of(random, world.overrides)
     others = {key: word for key, word in world.overrides.items() if key != label}
     return _about(label, replace(step, after=replace(world, overrides=others)))
 
@@ -53,8 +53,8 @@ def activate(random: Random, step: Step) -> Step | None:
 def weight(random: Random, step: Step) -> Step | None:
     """Another weight than the file's, or that one again."""
     world = step.before
-    if world.given and random.random() < _OFTEN:
-        label = random.choice(sorted(world.given))
+    if world.given and random.random() < _HALF:
+        label = _spoken_of(random, world.given)
         others = {key: weight for key, weight in world.given.items() if key != label}
         return _about(label, replace(step, after=replace(world, given=others)), "the file's")
     label = _preferred(random, world, [f"{pool}/{name}" for pool, name, _ in world.members()])
@@ -106,6 +106,13 @@ def _preferred(random: Random, world: World, labels: list[str]) -> str:
     private = [f"{VAULT}/{name}" for pool, name, _ in world.members() if pool == VAULT]
     some = [label for label in (*active_labels(world), *private) if label in labels]
     return random.choice(some if some and random.random() < _OFTEN else labels)
+
+
+def _spoken_of(random: Random, said: Mapping[str, object]) -> str:
+    """A member of whom something is to be taken back: rather one that may take over then."""
+    labels = sorted(said)
+    spares = [label for label in labels if label.startswith(f"{FEED}/")]
+    return random.choice(spares if spares and random.random() < _HALF else labels)
 
 
 def _about(label: str, step: Step, what: str = "") -> Step:
