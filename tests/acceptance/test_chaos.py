@@ -58,6 +58,7 @@ def test_chaos_short_run_breaks_no_protected_connection_and_leaks_nothing() -> N
     assert len(run.tally.taken) > 10
     assert {Kind.ACTIVATE, Kind.WEIGHT, Kind.ASSIGN} <= run.tally.taken.keys()
     assert set(run.ledger.chronicle.holders.known) == ALL
+    assert run.ledger.receivers.heard > SHORT["sessions"]
     assert run.ledger.fates["kept to their end"] >= SHORT["sessions"]
     assert run.ledger.visits["succeeded"] > 10
     assert run.tally.last is not None

@@ -131,12 +131,12 @@ class Chronicle:
 
 
 def _takers(world: World, service: str) -> Iterable[str]:
-    """The servers that take the run's clients."""
+    """The servers that take the run's clients. (A class says where a source is assigned, and nothing after that.)"""
     row = world.services.get(service)
     if row is None:
         return ()
     weights, members = world.class_weights(row.pool), world.pools[row.pool].members
-    return (members[name].node for name in world.able(row.pool) if weights[name])
+    return (members[name].node for name in world.able(row.pool) if weights[name] or row.pool == VAULT)
 
 
 def _disturbs_dialling(era: Era, service: str, source: str) -> bool:

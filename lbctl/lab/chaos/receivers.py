@@ -33,12 +33,14 @@ class _Talk:
 
 @dataclass(slots=True)
 class Receivers:
-    """Takes in every answer, in the order in which they arrived."""
+    """Takes in every answer, in the order in which they arrived; ``heard`` so many."""
 
+    heard: int = 0
     talks: dict[int, _Talk] = field(default_factory=dict)
 
     def answered(self, answer: Answer) -> str | None:
         """What is wrong about an answer, if anything is."""
+        self.heard += 1
         talk = self.talks.setdefault(answer.number, _began(answer))
         for other in self.talks.values():
             _note(other, answer)

@@ -188,6 +188,14 @@ def test_chronicle_wants_the_table_to_hold_what_is_known_after_the_step() -> Non
     assert chronicle.must_hold() == {**dict.fromkeys(ALL, "m1"), CT: "m3"}
 
 
+def test_ledger_wants_a_source_at_its_holder_though_that_weighs_nothing_in_its_class() -> None:
+    ledger = ledger_with(ct="m1")
+    taken(ledger, change(with_vault(class_weight=0)), from_s=5, to_s=8, holders={CT: "m1"})
+    visited(ledger, CT, "backend1", at_s=9)
+    assert ledger.breaches == []
+    assert ledger.chronicle.must_accept("vault", CT, 9, 10)
+
+
 def test_ledger_wants_new_connections_at_members_that_take_them() -> None:
     ledger = Ledger(Chronicle(FIRST))
     after = replace(FIRST, given={"p1/m1": 0})
