@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from lbctl.core.model import Address, Declaration, Pool, Reassign, Storage
 from lbctl.core.standing import Condition, Standing
@@ -40,12 +41,15 @@ def settle(
     found: Mapping[Address, int],
     refs: Mapping[str, int],
     standings: Mapping[str, Standing],
+    names: Mapping[int, str] = MappingProxyType({}),
 ) -> Settled:
     """Bring what was written down and what the program ``found`` (references by source) together.
 
-    ``refs`` are the references of the pool's backends by name. What the program wrote of a source that has no entry in the
-    book is news; where both have one, the book is right, for only an operator or a restart makes them differ."""
-    names = {ref: name for name, ref in refs.items()}
+    ``refs`` are the references of the pool's backends by name, ``names`` what other references mean: backends that the file
+    has no more, or under another address. (The program goes on assigning while no daemon runs.) What the program wrote of a
+    source that has no entry in the book is news; where both have one, the book is right, for only an operator or a restart
+    makes them differ."""
+    names = {**names, **{ref: name for name, ref in refs.items()}}
     news = {source: names[ref] for source, ref in found.items() if source not in book and ref in names}
     kept = {source: name for source, name in {**news, **book}.items() if not _is_free(pool, name, refs, standings)}
     wanted = {source: refs.get(name, NOBODY_ELSE) for source, name in kept.items()}

@@ -61,7 +61,14 @@ class Assigner:
                 continue
             before = self.books.get(pool.name, {})
             of_pool = {key.source: ref for key, ref in found.items() if key.pool_id == pool_id}
-            after = settle(pool, book=before, found=of_pool, refs=self._refs(pool), standings=standings)
+            after = settle(
+                pool,
+                book=before,
+                found=of_pool,
+                refs=self._refs(pool),
+                standings=standings,
+                names=self._names(pool),
+            )
             if after.writes:
                 self._dataplane.assign({_key(pool_id, source): ref for source, ref in after.writes.items()})
             self.books = {**self.books, pool.name: after.book}
@@ -113,6 +120,13 @@ class Assigner:
         known = {row.identity: tables.reference(number) for number, row in tables.backends.items()}
         keys = {backend.name: identity(backend.key) for backend in pool.backends}
         return {name: known[key] for name, key in keys.items() if key in known}
+
+    def _names(self, pool: Pool) -> Mapping[int, str]:
+        """What references mean by name, also those of backends that the pool no longer has."""
+        tables, labels = self._reconciler.current, self._reconciler.labels
+        known = {tables.reference(number): labels.get(row.identity, "") for number, row in tables.backends.items()}
+        of_pool = f"{pool.name}/"
+        return {ref: label.removeprefix(of_pool) for ref, label in known.items() if label.startswith(of_pool)}
 
 
 def _with(books: Mapping[str, Book], taken: Mapping[str, Book]) -> Mapping[str, Book]:

@@ -69,7 +69,7 @@ class Reconciler:
         self._found: Tables | None = None
         self.sweep: Sweep | None = None
         self.swept_at: float | None = None
-        self.labels = dict(self.index.labels)
+        self.labels = {**{identity(key): key.partition("@")[0] for key in remembered}, **self.index.labels}
         self.generation = dataplane.generation()
         self.refused_vips: Mapping[Address, bytes] = {}
         self.unchecked_vips: frozenset[Address] = frozenset()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from lbctl.core.model import Address, Declaration
@@ -16,7 +17,7 @@ from lbctl.daemon.models import BackendStatus, PoolStatus
 from lbctl.daemon.operating import Operator
 from lbctl.daemon.reports.status import Reporter
 from lbctl.daemon.state.overrides import OverrideStore
-from lbctl.daemon.state.store import AssignmentStore
+from lbctl.daemon.state.store import AssignmentStore, Remembered
 from lbctl.daemon.watching import Watching
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Assigned, Attachment
@@ -32,8 +33,15 @@ Answer = TypeVar("Answer")
 class Desk:
     """All backends are up, and the state directory is the one given."""
 
-    def __init__(self, state: Path, declaration: Declaration, *, dataplane: FakeDataplane | None = None) -> None:
-        self.rig = Rig(declaration, dataplane=dataplane, now=time.monotonic()).up()
+    def __init__(
+        self,
+        state: Path,
+        declaration: Declaration,
+        *,
+        dataplane: FakeDataplane | None = None,
+        remembered: Mapping[str, Remembered] = MappingProxyType({}),
+    ) -> None:
+        self.rig = Rig(declaration, dataplane=dataplane, now=time.monotonic(), remembered=remembered).up()
         self.reconciler, self.dataplane = self.rig.reconciler, self.rig.dataplane
         self.state = state
         self.facts = Facts(started=self.rig.now, config=state / "lbctl.yaml", director=declaration.director)

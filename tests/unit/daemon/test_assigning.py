@@ -13,7 +13,7 @@ from lbctl.core.targets import named
 from lbctl.daemon import assigning
 from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.state.store import Assigned as Saved
-from lbctl.daemon.state.store import AssignmentStore
+from lbctl.daemon.state.store import AssignmentStore, Remembered
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.dataplane.port import Assigned
 from lbctl.errors import KernelError, SystemRequirementError
@@ -27,6 +27,8 @@ ONLY_B = {
     keys: declared("b address=192.0.2.12", kind="archive", keys=f"storage: private, reassign: {keys}")
     for keys in ("never", "removed")
 }
+
+UP_ONCE = {f"p/{name}@192.0.2.{host}": Remembered(is_up=True, percent=100) for name, host in (("a", 11), ("b", 12))}
 
 
 @pytest.fixture
@@ -212,3 +214,27 @@ def test_table_of_sources_that_is_full_is_told(
         line for line in desk.operator.status().daemon.warnings if line.startswith("no more sources can be assigned")
     ]
     assert len(warned) == is_full
+
+
+@pytest.mark.parametrize(
+    ("keys", "holder"), [("never", NOBODY_ELSE), ("removed", None)], ids=["never reassigned", "reassigned"]
+)
+def test_source_that_was_assigned_while_no_daemon_ran_keeps_to_a_backend_that_went_meanwhile(
+    keys: str, holder: int | None, tmp_path: Path
+) -> None:
+    """Unless it is to be given another one: then its next connection finds that."""
+    former = Desk(tmp_path, NEVER)
+    former.connect(CT, "a")  # and nobody notes it
+    desk = Desk(tmp_path, ONLY_B[keys], dataplane=former.dataplane, remembered=UP_ONCE)
+    settle(desk)
+    assert desk.dataplane.assigned.get(desk.key(CT)) == holder
+    assert saved(desk).get("p", {}) == ({CT: "a"} if holder else {})
+
+
+def test_source_that_was_assigned_while_no_daemon_ran_keeps_to_a_backend_that_moved_meanwhile(tmp_path: Path) -> None:
+    former = Desk(tmp_path, PRIVATE)
+    former.connect(CT, "a")  # and nobody notes it
+    moved = declared("a address=192.0.2.19", "b address=192.0.2.12", kind="archive", keys="storage: private")
+    desk = Desk(tmp_path, moved, dataplane=former.dataplane, remembered=UP_ONCE)
+    settle(desk)
+    assert desk.assigned() == {CT: "a"}
