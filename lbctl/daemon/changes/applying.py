@@ -228,7 +228,8 @@ class Applier:
 
     def _note_taken_back(self, entry: Entry, refused: str, text: str, why: str) -> str | None:
         said = self._memory.write_file(text) if self._memory.config.holds(refused) else self._memory.compare_file(text)
-        if self._memory.settle(entry, Outcome.ROLLED_BACK, why=why):
+        is_noted = self._memory.settle(entry, Outcome.ROLLED_BACK, why=why)
+        if is_noted or not self._memory.config.holds(refused):  # else the next start would go by that file
             self._memory.forget_pending()
         return said
 

@@ -164,12 +164,17 @@ class History:
         """What became of it. `SystemRequirementError` if the disk refuses; then only this object knows."""
         settled = entry.model_copy(update={"outcome": outcome, "why": why})
         self._unwritten[entry.number] = settled
-        try:
-            self._write(settled)
-        except OSError as error:
-            raise _unwritable(self._directory, error) from error
-        del self._unwritten[entry.number]
+        self.catch_up()
         return settled
+
+    def catch_up(self) -> None:
+        """Write the outcomes that the disk has refused until now. `SystemRequirementError` if it still does."""
+        for number, entry in sorted(self._unwritten.items()):
+            try:
+                self._write(entry)
+            except OSError as error:
+                raise _unwritable(self._directory, error) from error
+            del self._unwritten[number]
 
     def _write(self, entry: Entry) -> None:
         replace_durably(self._path(entry.number, "json"), entry.model_dump_json(indent=1) + "\n")

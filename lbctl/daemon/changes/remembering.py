@@ -53,6 +53,7 @@ class Memory:
     def begin(self, wanted: Wanted, *, confirm_s: float | None, taken: Mapping[str, Book]) -> Waiting | Entry:
         """Remember a change that is about to be made, and what to go back to if nobody confirms it: also the sources whose
         backends are ``taken`` from them. Raises `LbctlError`."""
+        self._forget_taken_back()
         before = self._facts.in_force.entry or self._remember_present()
         entry = self._add(wanted)
         if confirm_s is None:
@@ -64,6 +65,12 @@ class Memory:
             self.settle(entry, Outcome.FAILED, why=error.message)
             raise
         return Waiting(entry, pending)
+
+    def _forget_taken_back(self) -> None:
+        """Nobody waits now. What waited last may have been taken back while the disk refused to note it; the next start would
+        believe that it waits still."""
+        self.history.catch_up()
+        self._pending.clear()
 
     def _remember_present(self) -> Entry:
         """The disk refused it at the start."""

@@ -101,3 +101,15 @@ def test_outcome_that_the_disk_refuses_is_known_until_the_end(tmp_path: Path) ->
         history.settle(entry, Outcome.DONE)
     assert [entry.outcome for entry in history.entries()] == [Outcome.DONE]
     assert [entry.outcome for entry in History(tmp_path).entries()] == [Outcome.BEGUN]
+
+
+def test_outcome_that_the_disk_refused_is_written_with_the_next_one(tmp_path: Path) -> None:
+    """Else a change that was done would be told as failed after the next start."""
+    history = History(tmp_path)
+    first, second = (history.add(f"a: {n}\n", actor=ERNA, how=How.APPLY, source="/srv/a.yaml", what="") for n in (1, 2))
+    (tmp_path / "history" / "000001.next").mkdir()
+    with pytest.raises(SystemRequirementError):
+        history.settle(first, Outcome.DONE)
+    (tmp_path / "history" / "000001.next").rmdir()
+    history.settle(second, Outcome.FAILED)
+    assert [entry.outcome for entry in History(tmp_path).entries()] == [Outcome.DONE, Outcome.FAILED]
