@@ -33,7 +33,7 @@ def weight(target: str, weight: str, socket: Path) -> None:
 def _parsed(written: str) -> int | None:
     if written == _DEFAULT:
         return None
-    if not (written.isascii() and written.isdecimal()) or int(written[:9]) > MAX_WEIGHT:
+    if not (written.isascii() and written.isdecimal()) or len(written) > 9 or int(written) > MAX_WEIGHT:
         raise UsageError(
             f"{written!r} is not a weight", hint=f"write a whole number from 0 to {MAX_WEIGHT}, or {_DEFAULT}"
         )

@@ -74,7 +74,7 @@ def test_command_reaches_the_daemon_as_it_was_meant(canned: Path, arguments: tup
     assert run(*arguments, "--socket", canned) == Ended(code=0, out=f"{told}\n", err="")
 
 
-@pytest.mark.parametrize("weight", ["257", "-1", "1.5", "", "none", "9" * 5000, "٣"])
+@pytest.mark.parametrize("weight", ["257", "-1", "1.5", "", "none", "9" * 5000, "0000000000999", "٣"])
 def test_weight_that_is_none_is_refused_before_the_daemon_is_asked(weight: str, tmp_path: Path) -> None:
     ended = run("weight", "--socket", tmp_path / "none", "--", "p/a", weight)
     assert ended.code == 2
