@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.cli.client import post
 from tests.unit.cli.running import Ended, run
 from tests.unit.daemon.rig import OTHER_VIP, VIP, file
 from tests.unit.daemon.served import daemon_on_fakes, served
@@ -47,6 +48,16 @@ def test_apply_asks_and_a_no_changes_nothing(place: Path, terminal: None) -> Non
     assert ended.code == 1
     assert "Apply this?" in ended.out
     assert (place / "lbctl.yaml").read_text() == FIRST
+
+
+@pytest.mark.parametrize("command", [("apply", "second.yaml", "--yes"), ("plan", "second.yaml")])
+def test_plan_of_a_large_file_may_take_its_time_before_an_apply_too(
+    place: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(post.__kwdefaults__, "timeout_s", 0.001)  # for what is answered from memory
+    verb, name, *more = command
+    ended = lbctl(place, verb, str(place / name), *more)
+    assert (ended.code, ended.err) == (0 if verb == "apply" else 3, "")
 
 
 def test_apply_without_a_terminal_is_refused_before_anything_is_asked_of_the_daemon(tmp_path: Path) -> None:
