@@ -162,12 +162,16 @@ class Changer:
         await self._interfaces.settle(links)
         await self._hands.first_verdicts()
 
-    async def _restore(self, before: DeclaredFacts, links: Mapping[str, Link]) -> None:
+    async def _restore(self, before: DeclaredFacts, links_before: Mapping[str, Link]) -> None:
+        """On the interfaces as they are by now: nobody listened to what happened to one that the file tried does not have."""
         self._reconciler.restore(before, heard=self._watched_alike(before.declaration))
         try:
+            links = await self._interfaces.present()
             await self._interfaces.settle(links)
             await self._interfaces.attach(before.declaration, links)
             self._interfaces.attacher.keep_only(links)
+            if links != links_before:  # the tables are to follow, and VIPs to be announced
+                self._hands.settle_later()
         except LbctlError as error:
             _log.error("what hangs on the interfaces is not all as before, and is tried again: %s", error)
             self._hands.settle_later()

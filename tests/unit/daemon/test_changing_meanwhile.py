@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import pytest
 
 from lbctl.core.features import Features, features_of
 from lbctl.core.model import Address, Declaration
+from lbctl.core.tables import Lan
 from lbctl.core.targets import named
 from lbctl.daemon.changes import applying
 from lbctl.daemon.changes.history import digest
@@ -34,6 +36,7 @@ PRIVATE = """\
     check: {type: tcp}
     backends: {x: {address: 192.0.2.31}, y: {address: 192.0.2.32}}
 """
+ETH1 = replace(LINK, ifindex=4, name="eth1", addresses=(IPv4Interface("10.9.0.10/24"),))
 CHANGED = LinkChanged(ifindex=LINK.ifindex, link=ANOTHER_MAC)
 
 
@@ -131,6 +134,22 @@ async def answered(office: Office, text: str, question: Coroutine[Any, Any, Answ
 
     await tried(office, text, ask)
     return await asyncio.wrap_future(asked[0])
+
+
+def test_mac_that_changes_on_an_interface_that_the_file_tried_does_not_have_is_known_afterwards(tmp_path: Path) -> None:
+    with_both = SECOND.replace("10/24}", "10/24}\n  eth1: {address: 10.9.0.10/24}")
+    office = Office(tmp_path, text=with_both, others=(ETH1,))
+    another = LinkChanged(ifindex=ETH1.ifindex, link=replace(ETH1, mac=ANOTHER_MAC.mac))
+
+    async def scene() -> None:
+        async def push() -> None:
+            office.network.push(another)
+            await asyncio.sleep(0)
+
+        await answered(office, SECOND, push())
+        await office.eventually(lambda: office.dataplane.interfaces[Lan(ETH1.ifindex)].mac == ANOTHER_MAC.mac)
+
+    office.act(scene)
 
 
 def test_backend_that_is_waited_for_is_not_told_as_removed_by_a_file_that_is_only_tried(office: Office) -> None:
