@@ -146,6 +146,8 @@ class Changer:
         try:
             await self._hands.follow_up()
             self._interfaces.attacher.keep_only(links)
+            if await self._interfaces.present() != links:  # nobody listened to a new one before it was declared
+                self._hands.settle_later()
         except LbctlError as error:
             _log.error("the change is in force, but not all that follows from it is done: %s", error)
         except Exception:

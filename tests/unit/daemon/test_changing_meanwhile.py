@@ -97,6 +97,23 @@ def test_mac_that_an_apply_sees_before_its_event_is_announced(office: Office) ->
     office.act(scene)
 
 
+def test_mac_that_changes_on_an_interface_that_an_apply_is_about_to_add_is_not_missed(office: Office) -> None:
+    find = office.surroundings.find_duplicates
+
+    async def and_meanwhile(*where: Any) -> Claims:
+        office.network.push(LinkChanged(ifindex=ETH1.ifindex, link=replace(ETH1, mac=ANOTHER_MAC.mac)))
+        await office.eventually(office.network._queue.empty)  # the event was heard
+        return await find(*where)
+
+    async def scene() -> None:
+        office.network.links[ETH1.ifindex] = ETH1
+        office.surroundings.find_duplicates = and_meanwhile  # type: ignore[assignment,method-assign]
+        await office.apply(SECOND.replace("10/24}", "10/24}\n  eth1: {address: 10.9.0.10/24}"))
+        await office.eventually(lambda: office.dataplane.interfaces[Lan(ETH1.ifindex)].mac == ANOTHER_MAC.mac)
+
+    office.act(scene)
+
+
 async def tried(office: Office, text: str, meanwhile: Callable[[], object]) -> None:
     """An apply that comes to nothing; right before that something happens, in another thread."""
     memory = office.daemon.applier._memory
