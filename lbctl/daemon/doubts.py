@@ -17,11 +17,14 @@ def is_heard(neighbour: Neighbour) -> bool:
 
 
 class Doubts:
-    """``labels`` are the backends that fell silent while nobody else was heard. Each is doubted until it answers itself."""
+    """``labels`` are the backends that fell silent while nobody else was heard. Each is doubted until it answers itself; also
+    while it is in no file, for that file may only be tried."""
 
     def __init__(self) -> None:
         self.labels: Set[str] = frozenset()
 
-    def note(self, *, silent: Set[str], unheard: Set[str]) -> None:
-        """Who is silent now, by label; ``unheard`` are those of them on whose interface nobody answers."""
-        self.labels = (self.labels & silent) | unheard
+    def note(self, *, silent: Set[str], unheard: Set[str], declared: Set[str]) -> None:
+        """Who is silent now, by label, of those ``declared``; ``unheard`` are those of them on whose interface nobody
+        answers."""
+        still = {label for label in self.labels if label in silent or label not in declared}
+        self.labels = still | unheard

@@ -103,7 +103,7 @@ class Weighing:
         answering = {found.answers_on for found in weighed.values()}
         unheard = frozenset(label for label, interface in silent.items() if interface not in answering)
         doubted_before = self._doubts.labels
-        self._doubts.note(silent=silent.keys(), unheard=unheard)
+        self._doubts.note(silent=silent.keys(), unheard=unheard, declared=heard.keys())
         for label in (doubted_before ^ self._doubts.labels) & heard.keys():
             special = heard[label].special._replace(is_silence_doubted=label in self._doubts.labels)
             weighed[label] = self._weighed(heard[label]._replace(special=special))

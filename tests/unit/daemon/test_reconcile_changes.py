@@ -12,7 +12,7 @@ from lbctl.core.tables import BackendState
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import KernelError, UsageError
 from tests.tables import comparable, dangers
-from tests.unit.daemon.rig import HEALTHY, LAN, OTHER_VIP, REFUSED, VIP, Rig, declared
+from tests.unit.daemon.rig import HEALTHY, LAN, OTHER_VIP, REFUSED, UNREACHABLE, VIP, Rig, declared, neighbour
 
 ONLY_B = declared("b address=192.0.2.12")
 
@@ -62,6 +62,29 @@ def test_removed_backend_that_comes_back_keeps_its_reference_and_its_health() ->
     rig.reconcile()
     assert rig.dataplane.read().reference(rig.number("a")) == flow.backend
     assert rig.shares().keys() == {"a", "b"}
+
+
+def test_backend_whose_silence_is_doubted_stays_so_when_a_file_without_it_comes_to_nothing() -> None:
+    """Else its clients' connections, which may be alive, would be reset."""
+    rig = Rig(declared("a", "b")).up()
+    for backend in rig.reconciler.declaration.backends():
+        rig.reconciler.neighbour_seen(neighbour(backend.address, state="failed"))
+    rig.probe(UNREACHABLE, times=2)
+    rig.reconcile()
+    rig.reconciler.neighbour_seen(neighbour(rig.row("b").address))
+    rig.probe(HEALTHY, "b", times=2)
+    rig.reconcile()
+    before = rig.reconciler.facts()
+    rig.reconciler.declare(ONLY_B, now=rig.now)
+    rig.reconciler.plan(now=rig.now)
+    rig.reconciler.restore(before)
+    rig.reconcile()
+    assert rig.states() == {"a": "down", "b": "up"}
+    rig.reconciler.neighbour_seen(neighbour(rig.row("a").address))
+    rig.probe(HEALTHY, "a", times=2)
+    rig.fail("a")
+    rig.reconcile()
+    assert rig.states() == {"a": "dead", "b": "up"}
 
 
 def test_backend_under_another_address_is_another_server_and_must_prove_itself() -> None:
