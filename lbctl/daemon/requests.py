@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 
 from fastapi import FastAPI, Request
@@ -99,8 +100,14 @@ async def audited(request: Request, action: str, target: str, act: Awaitable[str
     actor = actor_of(request)
     try:
         message = await act
-    except LbctlError as error:
-        audit.record(actor, action, target, outcome=error.message, is_done=False)
+    except BaseException as error:  # unforeseen ones, too, and the daemon's end: some of it may have been done
+        audit.record(actor, action, target, outcome=_outcome(error), is_done=False)
         raise
     audit.record(actor, action, target, outcome=message)
     return Done(message=message)
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "the daemon ended meanwhile"
+    return error.message if isinstance(error, LbctlError) else f"it failed: {error!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from lbctl.core.targets import Target
 from lbctl.daemon import audit
 from lbctl.daemon.audit import ITSELF, Actor, AuditLog
+from tests.unit.cli.canned import Canned
 from tests.unit.daemon.served import daemon_on_fakes, served
 from tests.unit.daemon.test_api import ask
 
@@ -39,6 +42,27 @@ def test_audit_names_the_user_that_the_kernel_saw_and_what_was_refused(path: Pat
     assert found[1]["outcome"] == "there is no backend p/zzz"
     who = {"user": pwd.getpwuid(os.getuid()).pw_name, "uid": os.getuid(), "pid": os.getpid()}
     assert [{name: row[name] for name in who} for row in found] == [who, who]
+
+
+class Broken(Canned):
+    """Fails in a way that nobody foresaw; or is cut off by the daemon's end."""
+
+    async def drain(self, target: Target, *, spare_last: bool = False) -> str:
+        raise ZeroDivisionError("of course")
+
+    async def halt(self, target: Target) -> str:
+        raise asyncio.CancelledError
+
+
+def test_audit_names_what_failed_in_a_way_that_nobody_foresaw(tmp_path: Path) -> None:
+    """Some of it may have been done."""
+    with served(Broken(), tmp_path / "sock") as serving:
+        assert ask(serving, "POST", "/v1/backends/p/a/drain")[0] == 500
+        ask(serving, "POST", "/v1/backends/p/a/halt")
+    assert [(row["action"], row["done"], row["outcome"]) for row in lines(tmp_path / "audit.jsonl")] == [
+        ("drain", False, "it failed: ZeroDivisionError('of course')"),
+        ("halt", False, "the daemon ended meanwhile"),
+    ]
 
 
 def test_audit_that_grows_large_is_set_aside_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
