@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lbctl.core.addresses import by_number
@@ -17,6 +18,9 @@ from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.reports.status import Reporter
 from lbctl.daemon.state.overrides import OverrideStore
 from lbctl.daemon.watching import Watching
+
+SETTLED_S = 5.0
+"""So long a look waits for the end of a change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,13 @@ class Operator:
             apply=self.apply,
         )
 
+    async def settled(self) -> None:
+        """The change that is under way is over: while it is made, nobody can tell what is in force. But what hangs must be
+        seen, too, so it is not waited for forever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLED_S), self.changing:
+                pass
+
     def status(self) -> Status:
         """Everything, as of now."""
         return self.reporter.status()
@@ -57,8 +68,8 @@ class Operator:
     async def target(self, target: Target) -> TargetStatus:
         """The backends that are meant, in brief. Who waits for one is not told that it was removed by a file that is only
         being tried."""
-        async with self.changing:
-            return self.reporter.target(target)
+        await self.settled()
+        return self.reporter.target(target)
 
     async def drain(self, target: Target, *, spare_last: bool = False) -> str:
         """No new connections; live ones go on."""

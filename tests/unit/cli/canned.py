@@ -16,6 +16,9 @@ _PRIVATE = ("archives", "empty", "images")
 class Canned:
     """Keeps nothing, so that many tests may share one."""
 
+    async def settled(self) -> None:
+        pass
+
     def status(self) -> Status:
         return samples.status()
 

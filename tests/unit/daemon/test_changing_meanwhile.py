@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from fastapi.routing import APIRoute
 
 from lbctl.core.features import Features, features_of
 from lbctl.core.model import Address, Declaration
 from lbctl.core.tables import Lan
 from lbctl.core.targets import named
+from lbctl.daemon.api import make_api
 from lbctl.daemon.changes import applying
 from lbctl.daemon.changes.history import digest
+from lbctl.daemon.models import Status
 from lbctl.daemon.operating import Operator
 from lbctl.daemon.surroundings import Claims
 from lbctl.dataplane.port import IdleLimits
@@ -25,7 +28,7 @@ from lbctl.errors import LbctlError, UsageError
 from lbctl.network.port import Link, LinkChanged
 from tests.unit.daemon.desk import CT
 from tests.unit.daemon.office import FIRST, SECOND, Office
-from tests.unit.daemon.rig import LAN, LINK, VIP, file
+from tests.unit.daemon.rig import LAN, LINK, OTHER_VIP, VIP, file
 
 Answer = TypeVar("Answer")
 ANOTHER_MAC = replace(LINK, mac=bytes.fromhex("02000000000f"))
@@ -183,6 +186,34 @@ def test_plan_is_against_what_is_in_force_and_not_against_a_file_that_is_only_tr
     async def scene() -> None:
         report = await answered(office, SECOND, office.daemon.planner.plan(SECOND, source="x"))
         assert (report.base, report.is_empty) == (digest(FIRST), False)
+
+    office.act(scene)
+
+
+async def status_of(office: Office) -> Status:
+    """As the API tells it."""
+    routes = make_api(office.daemon.operator, office.daemon.audit).routes
+    endpoint = next(route.endpoint for route in routes if isinstance(route, APIRoute) and route.path == "/v1/status")
+    found = await endpoint()
+    assert isinstance(found, Status)
+    return found
+
+
+def test_status_tells_what_is_in_force_and_not_a_file_that_is_only_tried(office: Office) -> None:
+    async def scene() -> None:
+        found = await answered(office, file("c", vips=(OTHER_VIP,)), status_of(office))
+        assert ([service.vip for service in found.services], found.removed) == ([VIP], ())
+        assert [backend.name for backend in found.pools[0].backends] == ["a", "b"]
+
+    office.act(scene)
+
+
+def test_status_does_not_wait_forever_for_a_change_that_hangs(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lbctl.daemon.operating.SETTLED_S", 0.01)
+
+    async def scene() -> None:
+        async with office.daemon._changing:
+            assert (await status_of(office)).services
 
     office.act(scene)
 
