@@ -23,6 +23,12 @@ class Conditions:
             for label, stands in standings.items()
         }
 
+    def copied(self) -> Conditions:
+        """One that goes its own way from here."""
+        found = Conditions()
+        found._since = self._since  # never changed in place
+        return found
+
     def since(self, label: str, *, otherwise: float) -> float:
         """When a backend's condition was first seen."""
         return self._since[label][1] if label in self._since else otherwise

@@ -110,6 +110,7 @@ class Reconciler:
             self._former_receivers,
             self.refused_vips,
             self.unchecked_vips,
+            self.conditions.copied(),
         )
 
     def restore(self, facts: DeclaredFacts, *, heard: Collection[str] = ()) -> None:
@@ -117,9 +118,8 @@ class Reconciler:
         now = self.observed.members
         known = {label: now[label] for label in heard if label in now and label in facts.members}
         self.observed.restore(facts.declaration, facts.members | known)
-        self.declaration, self.actives = facts.declaration, facts.actives
-        self.index = Index(facts.declaration)
-        self._former_receivers = facts.former_receivers
+        self.declaration, self.index = facts.declaration, Index(facts.declaration)
+        self.actives, self._former_receivers, self.conditions = facts.actives, facts.former_receivers, facts.conditions
         self.refused_vips, self.unchecked_vips = facts.refused_vips, facts.unchecked_vips
 
     def claims_found(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lbctl.core.model import Address, Declaration
+from lbctl.daemon.conditions import Conditions
 from lbctl.daemon.observed import Member
 
 
@@ -19,3 +20,4 @@ class DeclaredFacts:
     former_receivers: frozenset[int]
     refused_vips: Mapping[Address, bytes]
     unchecked_vips: frozenset[Address]
+    conditions: Conditions

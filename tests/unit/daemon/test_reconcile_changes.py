@@ -236,6 +236,17 @@ def test_condition_is_dated_from_its_own_beginning() -> None:
     assert rig.reconciler.conditions.since("p/a", otherwise=0.0) == rig.now - 5
 
 
+def test_condition_is_as_old_as_it_was_after_a_file_without_the_backend_was_only_tried() -> None:
+    rig = Rig(declared("a", "b")).up()
+    began, before = rig.reconciler.conditions.since("p/a", otherwise=0.0), rig.reconciler.facts()
+    rig.now += 100
+    rig.reconciler.declare(ONLY_B, now=rig.now)
+    rig.reconciler.plan(now=rig.now)
+    rig.reconciler.restore(before)
+    rig.reconcile()
+    assert rig.reconciler.conditions.since("p/a", otherwise=0.0) == began
+
+
 def test_backend_that_was_removed_is_not_mistaken_for_another() -> None:
     rig = Rig(declared("a", "b")).up()
     rig.reconciler.declare(declared("b"), now=rig.now)
