@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lbctl.core.standing import Condition, Standing
 
 
+@dataclass(slots=True)
 class Conditions:
     """By label: the latest condition, and when it was first seen. Times are monotonic seconds."""
 
-    def __init__(self) -> None:
-        self._since: dict[str, tuple[Condition, float]] = {}
+    _since: Mapping[str, tuple[Condition, float]] = field(default_factory=dict)
 
     def note(self, standings: Mapping[str, Standing], *, now: float) -> None:
         """These are the conditions now, and of no other backend."""
@@ -25,9 +26,7 @@ class Conditions:
 
     def copied(self) -> Conditions:
         """One that goes its own way from here."""
-        found = Conditions()
-        found._since = self._since  # never changed in place
-        return found
+        return Conditions(self._since)  # never changed in place
 
     def since(self, label: str, *, otherwise: float) -> float:
         """When a backend's condition was first seen."""

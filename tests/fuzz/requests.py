@@ -119,8 +119,8 @@ async def _served(data: bytes, config: uvicorn.Config, client: socket.socket) ->
 
 async def _settled(state: ServerState, protocol: PeerProtocol | None) -> None:
     """Until nobody works on a request any more, but perhaps waits for the rest of it."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
+    deadline = time.thread_time() + _PATIENCE_S  # of the processor, which may be busy
+    while time.thread_time() < deadline:
         waits = protocol is not None and protocol.cycle is not None and protocol.cycle.more_body
         if not state.tasks:
             return

@@ -54,7 +54,7 @@ def test_apply_asks_and_a_no_changes_nothing(place: Path, terminal: None) -> Non
 def test_plan_of_a_large_file_may_take_its_time_before_an_apply_too(
     place: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(post.__kwdefaults__, "timeout_s", 0.001)  # for what is answered from memory
+    monkeypatch.setitem(post.__kwdefaults__ or {}, "timeout_s", 0.001)  # for what is answered from memory
     verb, name, *more = command
     ended = lbctl(place, verb, str(place / name), *more)
     assert (ended.code, ended.err) == (0 if verb == "apply" else 3, "")
