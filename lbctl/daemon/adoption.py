@@ -39,12 +39,14 @@ def remembered_member(
     return health, Capacity.adopted(was.percent) if backend.agent else Capacity()
 
 
-def adopted_actives(declaration: Declaration, current: Tables) -> Mapping[str, str]:
-    """The active backend of each pool with failover, as the kernel has it: the one that takes connections."""
+def adopted_actives(declaration: Declaration, current: Tables, *, remembered: Mapping[str, str]) -> Mapping[str, str]:
+    """The active backend of each pool with failover, as the kernel has it: the one that takes connections. If several do, for
+    the pool was balanced until now, the one that is ``remembered``, or the first. Who is remembered of a pool
+    of which nobody does."""
     taking = {row.identity for row in current.backends.values() if row.state is BackendState.UP}
-    return {
-        backend.pool: backend.name for backend in reversed(receivers(declaration)) if identity(backend.key) in taking
-    }
+    found = [backend for backend in receivers(declaration) if identity(backend.key) in taking]
+    first = {backend.pool: backend.name for backend in reversed(found)}
+    return {**remembered, **first} | {each.pool: each.name for each in found if remembered.get(each.pool) == each.name}
 
 
 def adopted_former_receivers(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from lbctl.core.features import Features
-from lbctl.core.model import Declaration
 from lbctl.core.verdict import AgentReport, AgentSilence, ProbeResult
 from lbctl.daemon.assigning import Assigner
 from lbctl.daemon.audit import AuditLog
@@ -72,7 +71,7 @@ class Daemon:
         self._has_verdicts = asyncio.Event()
         overrides = OverrideStore(state)
         self.audit = AuditLog(state)
-        self._reconciler = reconciler = _reconciler(start.declaration, dataplane, overrides, state)
+        self._reconciler = reconciler = _reconciler(start, dataplane, overrides, state)
         self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered, on_fault=self._facts.not_probed)
         self._told_actives = reconciler.actives
         exchanging = asyncio.Lock()
@@ -273,13 +272,14 @@ class Daemon:
         await self._resetter.close()
 
 
-def _reconciler(declaration: Declaration, dataplane: Dataplane, overrides: OverrideStore, state: Path) -> Reconciler:
+def _reconciler(start: Start, dataplane: Dataplane, overrides: OverrideStore, state: Path) -> Reconciler:
     """One that begins with what the disk remembers."""
+    once_active = start.expired.actives if start.expired else {}
     return Reconciler(
-        declaration,
+        start.declaration,
         dataplane,
         overrides=overrides.load(),
-        actives=ActiveStore(state).load().active,
+        actives={**once_active, **ActiveStore(state).load().active},
         now=time.monotonic(),
         remembered=HealthStore(state).recall(),
     )

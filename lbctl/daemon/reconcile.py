@@ -78,7 +78,7 @@ class Reconciler:
         )
         self.neighbourhood = Neighbourhood(self.current)
         self.conditions = Conditions()
-        self.actives: Mapping[str, str] = {**actives, **adopted_actives(declaration, self.current)}
+        self.actives = adopted_actives(declaration, self.current, remembered=actives)
         self.once_active: Mapping[str, str] = {}
         self._former_receivers = adopted_former_receivers(declaration, self.current, actives=actives)
         self._unheard: frozenset[str] = frozenset()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 
 from lbctl.config.reading import MAX_BYTES
 from lbctl.core.changes import changes
@@ -50,6 +51,7 @@ class Applier:
         """The daemon is up. What waited when the one before it ended, waits on."""
         await asyncio.to_thread(self._memory.note_start)
         if self._facts.waiting:
+            self._changer.may_return_to(self._facts.waiting.pending.actives)
             self._somebody_waits.set()
         self._is_up.set()
 
@@ -150,7 +152,8 @@ class Applier:
 
         async def remember() -> None:
             taken = self._changer.taken_by(declaration)
-            begun.append(await asyncio.to_thread(self._memory.begin, wanted, confirm_s=confirm_s, taken=taken))
+            begin = partial(self._memory.begin, taken=taken, actives=actives)
+            begun.append(await asyncio.to_thread(begin, wanted, confirm_s=confirm_s))
 
         try:
             await self._changer.change(declaration, commit=remember)
@@ -161,7 +164,7 @@ class Applier:
         if isinstance(begun[0], Entry):
             return begun[0]
         self._facts.waiting = await asyncio.to_thread(self._memory.let_wait, begun[0], confirm_s or 0.0)
-        self._changer.may_return_to(actives)
+        self._changer.may_return_to(self._facts.waiting.pending.actives)
         self._somebody_waits.set()
         return begun[0].entry
 

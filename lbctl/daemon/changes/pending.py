@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,7 +27,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Pending(BaseModel):
     """``number`` is the entry of the history that waits, ``before`` the one that is to be in force again; ``deadline_s`` is
     CLOCK_BOOTTIME: it counts while the machine sleeps, and no clock that is set moves it. ``taken`` are the sources, by pool,
-    whose backends the change removes: they have them again if it does not stay, for nobody else has their studies."""
+    whose backends the change removes: they have them again if it does not stay, for nobody else has their studies.
+    ``actives`` are who was the active one of each pool with failover, and is to be that again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,6 +37,11 @@ class Pending(BaseModel):
     deadline_s: float
     boot_id: str
     taken: dict[str, dict[IPv4Address | IPv6Address, str]] = {}
+    actives: dict[str, str] = {}
+
+    def renewed(self, seconds: float) -> Pending:
+        """The same, for so many seconds from now on."""
+        return self.model_copy(update={"deadline_s": boot_time_s() + seconds})
 
     def left_s(self) -> float:
         """Until it is rolled back; 0 if the time is over, or the machine was started anew."""
@@ -53,10 +60,23 @@ def boot_id() -> str:
     return _BOOT_ID.read_text().strip()
 
 
-def until(seconds: float, *, number: int, before: int, taken: Mapping[str, Book] | None = None) -> Pending:
+def until(
+    seconds: float,
+    *,
+    number: int,
+    before: int,
+    taken: Mapping[str, Book] = MappingProxyType({}),
+    actives: Mapping[str, str] = MappingProxyType({}),
+) -> Pending:
     """So many seconds from now on."""
-    books = {pool: dict(book) for pool, book in (taken or {}).items()}
-    return Pending(number=number, before=before, deadline_s=boot_time_s() + seconds, boot_id=boot_id(), taken=books)
+    return Pending(
+        number=number,
+        before=before,
+        deadline_s=boot_time_s() + seconds,
+        boot_id=boot_id(),
+        taken={pool: dict(book) for pool, book in taken.items()},
+        actives=dict(actives),
+    )
 
 
 class PendingStore:

@@ -50,15 +50,17 @@ class Memory:
 
     # Before the first write: raises --------------------------------------------------------------------------------------
 
-    def begin(self, wanted: Wanted, *, confirm_s: float | None, taken: Mapping[str, Book]) -> Waiting | Entry:
+    def begin(
+        self, wanted: Wanted, *, confirm_s: float | None, taken: Mapping[str, Book], actives: Mapping[str, str]
+    ) -> Waiting | Entry:
         """Remember a change that is about to be made, and what to go back to if nobody confirms it: also the sources whose
-        backends are ``taken`` from them. Raises `LbctlError`."""
+        backends are ``taken`` from them, and who are the active ones. Raises `LbctlError`."""
         self._forget_taken_back()
         before = self._facts.in_force.entry or self._remember_present()
         entry = self._add(wanted)
         if confirm_s is None:
             return entry
-        pending = until(confirm_s, number=entry.number, before=before.number, taken=taken)
+        pending = until(confirm_s, number=entry.number, before=before.number, taken=taken, actives=actives)
         try:
             self._pending.save(pending)
         except LbctlError as error:
@@ -93,8 +95,7 @@ class Memory:
     def let_wait(self, begun: Waiting, confirm_s: float) -> Waiting:
         """It is in force, and its time begins now: to carry it out may have taken seconds."""
         self.settle(begun.entry, Outcome.UNCONFIRMED)
-        known = begun.pending
-        pending = until(confirm_s, number=known.number, before=known.before, taken=known.taken)
+        pending = begun.pending.renewed(confirm_s)
         is_saved = self._try("pending", lambda: self._pending.save(pending))
         return Waiting(begun.entry, pending) if is_saved else begun
 

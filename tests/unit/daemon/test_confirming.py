@@ -155,9 +155,9 @@ def test_sources_of_a_backend_that_was_removed_keep_to_it_when_the_change_is_tak
     office.act(scene)
 
 
-def started_anew(before: Office, directory: Path) -> Office:
+def started_anew(before: Office, directory: Path, *, text: str = WITH_BOTH) -> Office:
     """By another daemon: the kernel has its tables still, the disk what was saved."""
-    return Office(directory, text=WITH_BOTH, dataplane=before.dataplane)
+    return Office(directory, text=text, dataplane=before.dataplane)
 
 
 def test_sources_of_a_removed_backend_keep_to_it_when_another_daemon_takes_the_change_back(tmp_path: Path) -> None:
@@ -205,26 +205,55 @@ def test_sources_of_a_removed_backend_are_let_go_of_for_good_by_the_confirmation
     assert books(second) == {MOVES: "a"}
 
 
-@pytest.mark.parametrize("tried", [file("a", "b"), file("c").replace("  p:", "  o:").replace("pool: p", "pool: o")])
-def test_active_one_of_a_pool_is_so_again_when_the_change_is_taken_back(tmp_path: Path, tried: str) -> None:
-    """The file would begin with the other one. The pool is balanced meanwhile, or not there."""
-    before = file("a", "b", keys="policy: failover")
-    office = Office(tmp_path, text=before)
-    observed = office.daemon._reconciler.observed
+FAILOVER = file("a", "b", keys="policy: failover")
+WITHOUT_IT = (file("a", "b"), file("c").replace("  p:", "  o:").replace("pool: p", "pool: o"))
+"""The pool is balanced meanwhile, or not there."""
 
-    def rise() -> None:
-        for label in observed.members:
-            observed.members[label] = Member(Health.adopted(True, now=0.0), Capacity())
+
+def rise(office: Office) -> None:
+    """Everybody is up."""
+    members = office.daemon._reconciler.observed.members
+    members.update((label, Member(Health.adopted(True, now=0.0), Capacity())) for label in members)
+
+
+async def try_without_it(office: Office, tried: str) -> None:
+    """The second one is active; the file would begin with the first."""
+    rise(office)
+    await office.daemon.operator.activate("p/b")
+    await office.apply(tried, confirm_s=600)
+    rise(office)
+    assert office.status().pools[0].active is None
+
+
+@pytest.mark.parametrize("tried", WITHOUT_IT)
+def test_active_one_of_a_pool_is_so_again_when_the_change_is_taken_back(tmp_path: Path, tried: str) -> None:
+    office = Office(tmp_path, text=FAILOVER)
 
     async def scene() -> None:
-        rise()
-        await office.daemon.operator.activate("p/b")
-        await office.apply(tried, confirm_s=600)
-        rise()
-        assert office.status().pools[0].active is None
-        planned = await office.daemon.planner.plan(before, source="x")
+        await try_without_it(office, tried)
+        planned = await office.daemon.planner.plan(FAILOVER, source="x")
         assert not any("b do" in effect.text for effect in planned.effects)  # not receive any more
         await office.roll_back()
         assert office.status().pools[0].active == "b"
 
     office.act(scene)
+
+
+@pytest.mark.parametrize("is_too_late", [False, True], ids=["by hand", "too late"])
+@pytest.mark.parametrize("tried", WITHOUT_IT)
+def test_active_one_of_a_pool_is_so_again_when_another_daemon_takes_the_change_back(
+    tmp_path: Path, tried: str, is_too_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Office(tmp_path, text=FAILOVER)
+    first.act(lambda: try_without_it(first, tried))
+    if is_too_late:
+        monkeypatch.setattr("lbctl.daemon.changes.pending.boot_id", lambda: "after a reboot")
+    second = started_anew(first, tmp_path, text=FAILOVER)
+
+    async def scene() -> None:
+        rise(second)
+        if not is_too_late:
+            await second.roll_back()
+        assert second.status().pools[0].active == "b"
+
+    second.act(scene)
