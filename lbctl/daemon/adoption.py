@@ -41,8 +41,7 @@ def remembered_member(
 
 def adopted_actives(declaration: Declaration, current: Tables, *, remembered: Mapping[str, str]) -> Mapping[str, str]:
     """The active backend of each pool with failover, as the kernel has it: the one that takes connections. If several do, for
-    the pool was balanced until now, the one that is ``remembered``, or the first. Who is remembered of a pool
-    of which nobody does."""
+    the pool was balanced until now, the one that is ``remembered``, or the first; if nobody does, the one that is."""
     taking = {row.identity for row in current.backends.values() if row.state is BackendState.UP}
     found = [backend for backend in receivers(declaration) if identity(backend.key) in taking]
     first = {backend.pool: backend.name for backend in reversed(found)}

@@ -217,8 +217,8 @@ class Applier:
         await self._changer.change(declaration, commit=_nothing)
         self._facts.in_force = InForce(text=text, source=before.source, entry=before)
         await self._give_back(waiting.pending)
-        self._ends_waiting()
         said = await asyncio.to_thread(self._note_taken_back, waiting.entry, refused.text, text, why)
+        self._ends_waiting()
         done = f"entry {waiting.entry.number} is rolled back ({why}), entry {before.number} is in force again"
         return _joined(done, said)
 
