@@ -21,7 +21,7 @@ class Hurried(asyncio.SelectorEventLoop):
         self._now_s += seconds
 
 
-class _Selector(selectors.SelectSelector):
+class _Selector(selectors.DefaultSelector):
     def __init__(self, loop: Hurried) -> None:
         super().__init__()
         self._loop = loop
