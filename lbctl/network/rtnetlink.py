@@ -100,7 +100,9 @@ def attributes(data: bytes, start: int = 0) -> Mapping[int, bytes]:
 
 
 def number_of(value: bytes | None) -> int:
-    """An attribute's of 8 or 32 bits; 0 if it is absent."""
+    """An attribute's of 8 or 32 bits; 0 if it is absent. `ValueError` for more bits."""
+    if value is not None and len(value) > _NUMBER.size:
+        raise ValueError(f"a number of {len(value)} bytes")
     return int.from_bytes(value or b"", sys.byteorder)
 
 

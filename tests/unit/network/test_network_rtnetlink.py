@@ -36,6 +36,11 @@ def test_number_is_read_as_it_was_written(number: int) -> None:
     assert number_of(attributes(number_attribute(3, number))[3]) == number
 
 
+def test_number_of_more_than_32_bits_is_refused() -> None:
+    with pytest.raises(ValueError, match="5 bytes"):
+        number_of(bytes(5))
+
+
 def test_request_is_what_pyroute2_reads() -> None:
     vip, via = bytes([192, 0, 2, 100]), bytes([192, 0, 2, 11])
     request = route_replacement(Route(table=0x6C62_0001, vip=vip, metric=7, via=via, ifindex=3))
