@@ -8,24 +8,14 @@ from pathlib import Path
 import pytest
 
 from lbctl.core.plan import SetVip
-from lbctl.daemon.changes import applying, reading
+from lbctl.daemon.changes import reading
 from lbctl.daemon.changes.history import History, How, digest
 from lbctl.dataplane.fake import FakeDataplane
 from lbctl.errors import ConfigError, ConflictError, KernelError, LbctlError, RolledBackError, UsageError
 from tests.unit.daemon.office import ERNA, FIRST, SECOND, Office
 from tests.unit.daemon.rig import OTHER_VIP, VIP, file
 
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No probe succeeds here."""
-    monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", 0.02)
-    monkeypatch.setattr(applying, "LOOK_S", 0.02)
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path, text=FIRST)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def test_apply_puts_a_text_in_force_and_into_the_file_with_its_owner_and_mode(office: Office) -> None:

@@ -18,7 +18,6 @@ from lbctl.core.model import Address, Declaration
 from lbctl.core.tables import Lan
 from lbctl.core.targets import named
 from lbctl.daemon.api import make_api
-from lbctl.daemon.changes import applying
 from lbctl.daemon.changes.history import digest
 from lbctl.daemon.models import Status
 from lbctl.daemon.operating import Operator
@@ -43,16 +42,7 @@ ETH1 = replace(LINK, ifindex=4, name="eth1", addresses=(IPv4Interface("10.9.0.10
 CHANGED = LinkChanged(ifindex=LINK.ifindex, link=ANOTHER_MAC)
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No probe succeeds here."""
-    monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", 0.02)
-    monkeypatch.setattr(applying, "LOOK_S", 0.02)
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path, text=FIRST)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def test_mac_that_changes_while_the_compiler_works_for_an_apply_is_not_taken_back(office: Office) -> None:

@@ -9,24 +9,13 @@ import pytest
 
 from lbctl.core.capacity import Capacity
 from lbctl.core.health import Health
-from lbctl.daemon.changes import applying
 from lbctl.daemon.changes.starting import choose_start
 from lbctl.daemon.observed import Member
 from lbctl.errors import ConflictError, UsageError
 from tests.unit.daemon.office import FIRST, SECOND, Office
 from tests.unit.daemon.rig import OTHER_VIP, VIP, file
 
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No probe succeeds here."""
-    monkeypatch.setattr("lbctl.daemon.daemon.FIRST_VERDICTS_S", 0.02)
-    monkeypatch.setattr(applying, "LOOK_S", 0.02)
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path, text=FIRST)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def test_apply_that_nobody_confirms_is_rolled_back_by_lbctl_itself(office: Office) -> None:
