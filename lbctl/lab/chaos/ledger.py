@@ -12,11 +12,13 @@ more. Pure: times are arguments (monotonic seconds).
 | suffers nothing of the kind, whatever       | neither end, nor wait for long, nor reach another server, nor  |
 | becomes of the file and the daemon          | lose a byte                                                    |
 
-A new connection must succeed if, at every moment of it, its service accepted in the file before and in the file after whatever
-step was under way, and no step touched a server of its pool, or the director's cable, or who is active, or who holds what its
-source sends (if that one takes no connections, it must fail). It must reach somebody who takes its service's connections then:
-the active one, and the source's own. Of two that are to be active one after the other, the first receives nothing more once
-the second has received something.
+A new connection must succeed if, at every moment of it, its service accepted in the file before and in the file after
+whatever step was under way, and no step touched a server of its pool, or the director's cable, or who is active, or
+who holds what its source sends (if that one takes no connections, it must fail). It must reach somebody who takes its
+service's connections then: the active one, and the source's own. (It may come from the ports of an earlier one of
+which the director does not know that it is over, for only its server said so, past the director: then that one's
+server is its, too.) Of two that are to be active one after the other, the first receives nothing more once the second
+has received something.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from lbctl.lab.chaos.chronicle import Chronicle
 from lbctl.lab.chaos.licences import Licence, Session, decided, expired, licences
 from lbctl.lab.chaos.receivers import Answer, Receivers
 from lbctl.lab.chaos.step import Step
+from lbctl.lab.chaos.world import FEED, OWN_POOLS, VAULT
 
 USUAL_WAIT_S = 10.0
 """No answer may take longer if nothing happened to the path: the machine may be busy."""
@@ -65,6 +68,7 @@ class Ledger:
     visits: Counter[str] = field(default_factory=Counter)
     _labels: dict[int, frozenset[str]] = field(default_factory=dict)
     _opened_s: dict[int, float] = field(default_factory=dict)
+    _formers: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def begin(self, step: Step, *, at_s: float) -> None:
         """A step is about to be taken."""
@@ -163,7 +167,11 @@ class Ledger:
         """A new connection was answered: by whom it should?"""
         service, source, dialled_s = session.service, session.source, session.dialled_s
         allowed = self.chronicle.reachable(service, source, dialled_s, at_s)
-        if session.node not in allowed:
+        former, has_own = self._formers.get((service, session.port)), OWN_POOLS.get(service) in (FEED, VAULT)
+        self._formers[service, session.port] = session.node
+        if session.node not in allowed and session.port and session.node == former and not has_own:
+            self.visits["by the ports of another"] += 1
+        elif session.node not in allowed:
             right = " or ".join(sorted(allowed)) or "nobody"
             told = f"{_tried(session)} was answered by {session.node}, not by {right}"
             self.breaches.append(f"{told}; {self.chronicle.now(at_s)}")

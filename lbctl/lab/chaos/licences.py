@@ -14,13 +14,15 @@ _ON_ITS_WAY_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A connection. ``dialled_s`` is its SYN, ``node`` who answers, ``source`` who it comes from, if that matters."""
+    """A connection. ``dialled_s`` is its SYN, ``node`` who answers, ``source`` who it comes from, if that matters, and
+    ``port`` the client's, 0 if it got none."""
 
     number: int
     service: str
     node: str
     dialled_s: float
     source: str = ""
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,7 @@ def _connections(run: Run) -> Table:
         ),
         ("broken", run.ledger.fates["broken"], "though nothing happened to their server"),
         ("new ones answered", run.ledger.visits["succeeded"], ""),
+        ("by their ports", run.ledger.visits["by the ports of another"], "answered by the server of an earlier one's"),
         ("failed, and might", run.ledger.visits["failed, and might"], "server or path was down at that moment"),
         ("failed", run.ledger.visits["failed"], "though a server was there"),
         ("messages", run.crowd.messages, f"each checked; the slowest answer took {run.crowd.slowest_s:.1f} s"),

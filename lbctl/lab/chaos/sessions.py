@@ -136,7 +136,7 @@ class Crowd:
 
 
 def _known(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: fields[name] for name in ("number", "service", "source", "node", "dialled_s")}
+    return {name: fields[name] for name in ("number", "service", "source", "node", "port", "dialled_s")}
 
 
 def _goal(service: str) -> dict[str, Any]:

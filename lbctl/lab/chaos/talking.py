@@ -83,12 +83,14 @@ class Talk(asyncio.Protocol):
         self._crowd = crowd
         self._sent = 0
         self._message = self._received = b""
+        self._port = 0
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._port = transport.get_extra_info("sockname")[1]
         self.say()
 
     def say(self) -> None:
@@ -127,6 +129,7 @@ class Talk(asyncio.Protocol):
             "service": self.goal.service,
             "source": self.source,
             "node": self.node,
+            "port": self._port,
             "dialled_s": self.dialled_s,
         }
 

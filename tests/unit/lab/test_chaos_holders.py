@@ -196,6 +196,18 @@ def test_ledger_wants_a_source_at_its_holder_though_that_weighs_nothing_in_its_c
     assert ledger.chronicle.must_accept("vault", CT, 9, 10)
 
 
+def test_ledger_lets_a_new_connection_go_where_an_earlier_one_from_its_ports_went() -> None:
+    ledger = Ledger(Chronicle(FIRST))
+    before = Session(number=1, service="s1", node="backend1", dialled_s=1, port=40_000)
+    ledger.visited(before, ended_s=1.1, fault="")
+    after = replace(FIRST, given={"p1/m1": 0})
+    taken(ledger, step_of(Kind.WEIGHT, after=after, label="p1/m1"), from_s=5, to_s=8, holders={})
+    ledger.visited(replace(before, number=2, dialled_s=9), ended_s=9.1, fault="")
+    assert (ledger.breaches, ledger.visits["by the ports of another"]) == ([], 1)
+    ledger.visited(replace(before, number=3, dialled_s=9, port=40_002), ended_s=9.1, fault="")
+    assert len(ledger.breaches) == 1
+
+
 def test_ledger_wants_new_connections_at_members_that_take_them() -> None:
     ledger = Ledger(Chronicle(FIRST))
     after = replace(FIRST, given={"p1/m1": 0})
