@@ -88,14 +88,15 @@ class Surroundings:
         new ones. Only what is not as it was is touched, unless ``anew``: the kernel may have dropped entries."""
         wanted = _places(declaration, links, lingering or {})
         known = None if anew else self._managed
-        self._managed = None  # what a failure leaves behind is not known
+        formerly, self._managed = self._managed or {}, None  # what a failure leaves behind is not known
         if (
             known == wanted and not self._unclaimed
         ):  # as after most changes: addresses are slow to hash, and may be thousands
             self._managed = wanted
             return False
+        self._unclaimed |= frozenset(formerly.values())  # also those on interfaces that are declared no more
         managed = frozenset(known.values()) if known is not None else frozenset()
-        before = managed | self._unclaimed if known is not None else await self._owned(links)
+        before = self._unclaimed if known is not None else self._unclaimed | await self._owned(links)
         places = dict.fromkeys(wanted.values())
         new = [place for place in places if place not in managed]
         for ifindex, addresses in _by_interface(new).items():

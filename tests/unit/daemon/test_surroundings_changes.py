@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
+from lbctl.config.loader import parse
 from lbctl.core.model import Address, Declaration
 from lbctl.daemon.surroundings import Surroundings
 from lbctl.errors import NetworkError
 from lbctl.network.fake import FakeNetwork
 from lbctl.network.port import LinkChanged, ProbePath
-from tests.unit.daemon.rig import LINK, declared
+from tests.unit.daemon.rig import LINK, declared, file
 
 LINKS = {LINK.name: LINK}
 A, B, C = (IPv4Address(f"192.0.2.{last}") for last in (11, 12, 13))
@@ -138,6 +139,23 @@ def test_interface_made_anew_has_its_neighbours_managed_again() -> None:
         made.network.push(LinkChanged(ifindex=link.ifindex, link=link))
         await made.surroundings.manage_neighbours(declared("a", "b"), {link.name: link}, lingering={})
         assert made.network.managed_now == [A, B]
+
+    played(scene)
+
+
+def test_neighbours_of_an_interface_that_left_the_file_are_let_go_of_also_when_another_changed_meanwhile() -> None:
+    other = replace(LINK, ifindex=4, name="eth1", addresses=(IPv4Interface("198.51.100.10/24"),))
+    both = parse(
+        file("a", "b", "c address=198.51.100.11").replace("10/24}", "10/24}\n  eth1: {address: 198.51.100.10/24}"),
+        source="lbctl.yaml",
+    )
+
+    async def scene(made: Scene) -> None:
+        made.network.push(LinkChanged(ifindex=other.ifindex, link=other))
+        await made.surroundings.manage_neighbours(both, {**LINKS, other.name: other}, lingering={})
+        assert await made.network.owned_neighbours(other.ifindex)
+        await made.settle(declared("a", "b"), anew=True)
+        assert not await made.network.owned_neighbours(other.ifindex)
 
     played(scene)
 
