@@ -123,12 +123,13 @@ async def install(
 
 
 async def remove(netlink: Netlink, ifindex: int, addresses: Sequence[Address]) -> Mapping[Address, NetlinkError | None]:
-    """Delete those of the entries that are managed ones. Tells of each whether it was refused."""
+    """Delete those of the entries that are managed ones. Tells of each whether it was refused, but of none on an interface that
+    is gone: so are they."""
     found = await _find(netlink, ifindex, addresses)
     managed = [address for address, entry in found.items() if isinstance(entry, Entry) and entry.is_managed]
     deleted = await netlink.exchange(_request(RTM_DELNEIGH, 0, ifindex, address) for address in managed)
     refusals = map(_refusal, (*found.values(), *deleted))
-    return dict(zip((*found, *managed), map(_unless_absent, refusals), strict=True))
+    return dict(zip((*found, *managed), map(_unless_gone, refusals), strict=True))
 
 
 async def verify(netlink: Netlink, ifindex: int, address: Address) -> None:
@@ -213,3 +214,7 @@ def _refusal(answer: object) -> NetlinkError | None:
 
 def _unless_absent(refusal: NetlinkError | None) -> NetlinkError | None:
     return refusal if refusal is None or refusal.code != errno.ENOENT else None
+
+
+def _unless_gone(refusal: NetlinkError | None) -> NetlinkError | None:
+    return refusal if refusal is None or refusal.code not in (errno.ENOENT, errno.ENODEV) else None

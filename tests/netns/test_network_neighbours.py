@@ -67,6 +67,12 @@ def test_release_neighbour_managed_is_deleted_and_stays_so(director: Director, p
     assert address not in director.host.run("ip neigh show")
 
 
+def test_release_neighbour_of_an_interface_that_is_gone_is_nothing_to_do(director: Director, address: str) -> None:
+    director.manage(address)
+    director.host.run("ip link del eth0")
+    director.release(address)
+
+
 def test_manage_neighbour_unknown_interface_is_refused(director: Director) -> None:
     with pytest.raises(NetworkError, match="index 4711"):
         director.loop.run(director.network.manage_neighbours(4711, [IPV4.vip]))
