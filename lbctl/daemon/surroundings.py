@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from lbctl.core.model import Address, Declaration, Interface, Protocol
 from lbctl.daemon.monitor import Route
 from lbctl.daemon.vips import is_announced
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
-from lbctl.network.port import MARK_BASE, Link, Network, ProbePath
+from lbctl.network.port import MARKS, Link, Network, ProbePath
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class Surroundings:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._numbers: dict[str, int] = {}
+        self._marks: dict[str, int] = {}
+        self._free_marks = deque(MARKS)
         self._announcing: dict[asyncio.Task[None], tuple[tuple[Address, ...], Link]] = {}
         self._managed: Mapping[Hashable, _Place] | None = None
         self._unclaimed: frozenset[_Place] = frozenset()
@@ -135,6 +137,7 @@ class Surroundings:
             after = _paths(way for label, way in wanted.items() if known.get(label) != way)
             await self.network.change_probe_paths(before=before, after=after)
         self._ways = wanted
+        self._give_back_marks(self._marks.keys() - {backend.label for backend in declaration.backends()})
 
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
         """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service
@@ -156,8 +159,18 @@ class Surroundings:
         }
 
     def mark(self, label: str) -> int:
-        """Of the path to a backend: a number of its own for as long as the daemon lives."""
-        return MARK_BASE | self._numbers.setdefault(label, len(self._numbers) + 1)
+        """Of the path to a backend: one of its own, for as long as it is declared."""
+        if label not in self._marks and not self._free_marks:
+            raise NetworkError(
+                f"no mark is left for probes of {label}", hint=f"there are {len(MARKS):,}, for so many backends"
+            )
+        if label not in self._marks:
+            self._marks[label] = self._free_marks.popleft()
+        return self._marks[label]
+
+    def _give_back_marks(self, labels: Iterable[str]) -> None:
+        """There are no paths to these any more. Their marks are the last to be had again: somebody may still send with one."""
+        self._free_marks += [self._marks.pop(label) for label in sorted(labels)]
 
     def announce(self, vips: Iterable[Address], link: Link, *, times: int = ANNOUNCEMENTS) -> None:
         """Gratuitous ARP, or unsolicited neighbour advertisements, for these VIPs, in the background."""

@@ -14,11 +14,12 @@ from lbctl.core.model import Address, Declaration
 from lbctl.daemon.surroundings import Surroundings
 from lbctl.errors import NetworkError
 from lbctl.network.fake import FakeNetwork
-from lbctl.network.port import LinkChanged, ProbePath
+from lbctl.network.port import MARKS, LinkChanged, ProbePath
 from tests.unit.daemon.rig import LINK, declared, file
 
 LINKS = {LINK.name: LINK}
 A, B, C = (IPv4Address(f"192.0.2.{last}") for last in (11, 12, 13))
+A_FEW_THOUSAND = 8_000
 
 
 class Telling(FakeNetwork):
@@ -156,6 +157,34 @@ def test_neighbours_of_an_interface_that_left_the_file_are_let_go_of_also_when_a
         assert await made.network.owned_neighbours(other.ifindex)
         await made.settle(declared("a", "b"), anew=True)
         assert not await made.network.owned_neighbours(other.ifindex)
+
+    played(scene)
+
+
+def renamed(declaration: Declaration, turn: int) -> Declaration:
+    """Many backends, all of other names at each turn."""
+    (pool,) = declaration.pools
+    backends = tuple(replace(pool.backends[0], name=f"{turn}-{number}") for number in range(A_FEW_THOUSAND))
+    return replace(declaration, pools=(replace(pool, backends=backends),))
+
+
+def test_marks_are_not_used_up_by_backends_that_are_gone() -> None:
+    async def scene(made: Scene) -> None:
+        for turn in range(2 + len(MARKS) // A_FEW_THOUSAND):
+            await made.surroundings.set_probe_paths(renamed(declared("a"), turn), LINKS)
+        marks = {path.mark for path in made.network.paths}
+        assert len(marks) == A_FEW_THOUSAND
+        assert all(mark in MARKS for mark in marks)
+
+    played(scene)
+
+
+def test_backend_for_which_no_mark_is_left_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lbctl.daemon.surroundings.MARKS", MARKS[:2])
+
+    async def scene(made: Scene) -> None:
+        with pytest.raises(NetworkError, match="no mark is left for probes of p/c"):
+            await made.settle(declared("a", "b", "c"))
 
     played(scene)
 
