@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -148,9 +149,8 @@ class Applier:
     async def _change(self, wanted: Wanted, declaration: Declaration, confirm_s: float | None) -> Entry:
         """Its entry, which waits if it is to be confirmed."""
         begun: list[Entry | Waiting] = []
-        actives = self._changer.actives
 
-        async def remember() -> None:
+        async def remember(actives: Mapping[str, str]) -> None:
             taken = self._changer.taken_by(declaration)
             begin = partial(self._memory.begin, taken=taken, actives=actives)
             begun.append(await asyncio.to_thread(begin, wanted, confirm_s=confirm_s))
@@ -267,7 +267,7 @@ class Applier:
         return found
 
 
-async def _nothing() -> None:
+async def _nothing(_actives: Mapping[str, str]) -> None:
     """To go back needs no room on the disk."""
 
 

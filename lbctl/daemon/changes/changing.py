@@ -26,6 +26,9 @@ from lbctl.network.port import Link
 
 _log = logging.getLogger(__name__)
 
+Commit = Callable[[Mapping[str, str]], Awaitable[None]]
+"""Given the active one of each pool with failover, as they are before the change."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
@@ -63,7 +66,7 @@ class Changer:
         self._changing = changing
         self._hands = hands
 
-    async def change(self, declaration: Declaration, *, commit: Callable[[], Awaitable[None]]) -> None:
+    async def change(self, declaration: Declaration, *, commit: Commit) -> None:
         """Put another declaration in force. ``commit`` is awaited right before the first write; if it raises, nothing changes.
         Raises `LbctlError`: nothing was changed; `RolledBackError`: something was, and was taken back."""
         await self._surroundings.links(declaration)  # if they are not as declared, nobody need wait for the compiler
@@ -76,11 +79,6 @@ class Changer:
                 await self._change_over(declaration, links, commit)
         finally:
             await self.reduce()
-
-    @property
-    def actives(self) -> Mapping[str, str]:
-        """The active one of each pool with failover now."""
-        return self._reconciler.actives
 
     def may_return_to(self, actives: Mapping[str, str]) -> None:
         """These are the active ones again, should the declaration before come back, where nobody else is by then. A plan of
@@ -121,14 +119,12 @@ class Changer:
         """The one in force."""
         return self._reconciler.declaration
 
-    async def _change_over(
-        self, declaration: Declaration, links: Mapping[str, Link], commit: Callable[[], Awaitable[None]]
-    ) -> None:
+    async def _change_over(self, declaration: Declaration, links: Mapping[str, Link], commit: Commit) -> None:
         before, links_before = self._reconciler.facts(), self._interfaces.links
         try:
             self._reconciler.look_again()
             await self._redeclare(declaration, links)
-            await commit()
+            await commit(before.actives)
         except (
             BaseException
         ):  # it does not fit the tables, an interface cannot run in the mode declared, the disk is full

@@ -9,6 +9,8 @@ import pytest
 
 from lbctl.core.capacity import Capacity
 from lbctl.core.health import Health
+from lbctl.core.model import Declaration
+from lbctl.core.tables import Tables
 from lbctl.daemon.changes.starting import choose_start
 from lbctl.daemon.observed import Member
 from lbctl.errors import ConflictError, UsageError
@@ -222,6 +224,29 @@ def test_active_one_of_a_pool_is_so_again_when_the_change_is_taken_back(tmp_path
         await try_without_it(office, tried)
         planned = await office.daemon.planner.plan(FAILOVER, source="x")
         assert not any("b do" in effect.text for effect in planned.effects)  # not receive any more
+        await office.roll_back()
+        assert office.status().pools[0].active == "b"
+
+    office.act(scene)
+
+
+def test_active_one_since_the_compiler_began_to_work_for_a_change_is_so_again_when_that_is_taken_back(
+    tmp_path: Path,
+) -> None:
+    office = Office(tmp_path, text=FAILOVER)
+
+    async def scene() -> None:
+        extend, operator = office.daemon._specialiser.extend, office.daemon.operator
+
+        async def and_meanwhile(declaration: Declaration, *, current: Tables) -> None:
+            office.daemon._specialiser.extend = extend  # type: ignore[method-assign]
+            await operator.activate("p/b")
+            await extend(declaration, current=current)
+
+        rise(office)
+        office.daemon._specialiser.extend = and_meanwhile  # type: ignore[method-assign]
+        await office.apply(WITHOUT_IT[1], confirm_s=600)
+        rise(office)
         await office.roll_back()
         assert office.status().pools[0].active == "b"
 
