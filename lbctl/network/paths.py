@@ -15,6 +15,7 @@ import errno
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -96,11 +97,13 @@ async def apply(netlink: Netlink, *, current: PathTables, wanted: PathTables) ->
     old = (*(current.shelves - wanted.shelves), *(current.rules - wanted.rules))
     # Where a rule belongs the kernel looks for from the first of them on: so the last are added first.
     new = (*sorted(wanted.rules - current.rules, reverse=True), *(wanted.shelves - current.shelves))
+    # If somebody else deletes a rule while these are read, one is missed.
+    addition = partial(rule_addition, is_looked_for=bool(current.rules))
     await _carry_out(netlink, "delete", old, rule_deletion, tolerated=errno.ENOENT)
     # While the interface is down its routes cannot exist; the unreachable ones stand in for them.
     await _carry_out(netlink, "set", wanted.routes - current.routes, route_replacement, tolerated=errno.ENETDOWN)
     await _carry_out(netlink, "delete", current.superseded_by(wanted), route_deletion, tolerated=errno.ESRCH)
-    await _carry_out(netlink, "add", new, rule_addition, tolerated=errno.EEXIST)
+    await _carry_out(netlink, "add", new, addition, tolerated=errno.EEXIST)
 
 
 async def change(netlink: Netlink, *, before: PathTables, after: PathTables) -> None:

@@ -68,10 +68,10 @@ class Route(NamedTuple):
         return f"the route to {ip_address(self.vip)} {way}"
 
 
-def rule_addition(rule: Rule) -> Request:
-    """Of one to other rules: refused with EEXIST if there is such a one. Of one to a table the kernel is not asked to look for
-    that: with thousands it takes longer than all the rest."""
-    return _rule_request(RTM_NEWRULE, NLM_F_CREATE | (NLM_F_EXCL if rule.goto else 0), rule)
+def rule_addition(rule: Rule, *, is_looked_for: bool = True) -> Request:
+    """Refused with EEXIST if there is such a one. Where one to a table is known to be new, the kernel need not look for that:
+    with thousands it takes longer than all the rest."""
+    return _rule_request(RTM_NEWRULE, NLM_F_CREATE | (NLM_F_EXCL if is_looked_for or rule.goto else 0), rule)
 
 
 def rule_deletion(rule: Rule) -> Request:

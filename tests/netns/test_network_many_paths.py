@@ -13,6 +13,7 @@ import pytest
 
 from lbctl.errors import NetworkError, SystemRequirementError
 from lbctl.network.kernel import KernelNetwork
+from lbctl.network.policy import Rule, decode_rule
 from lbctl.network.port import ProbePath
 from tests.netns.network_rig import (
     Director,
@@ -36,9 +37,9 @@ _SYS_SETRESUID = {"x86_64": 117, "aarch64": 147}[platform.machine()]
 _NOBODY = 65_534
 
 
-def many_paths(director: Director, address: str, family: Family) -> list[ProbePath]:
+def many_paths(director: Director, address: str, family: Family, *, count: int = MANY) -> list[ProbePath]:
     """More than one system call takes."""
-    return [director.path(mark, address, family.vip) for mark in range(1, MANY + 1)]
+    return [director.path(mark, address, family.vip) for mark in range(1, count + 1)]
 
 
 def test_probe_paths_by_the_hundred_are_set_found_again_and_removed(
@@ -70,6 +71,30 @@ def test_probe_path_that_is_refused_among_hundreds_is_named_and_keeps_none_back(
     assert counts(director, family)[1] == 2 * MANY + 1, "all but that one, which is unreachable"
     director.set_paths(*many_paths(director, address, family))
     assert counts(director, family) == (MANY, 2 * MANY)
+
+
+def test_probe_path_that_was_missed_while_somebody_else_deleted_a_rule_is_not_there_twice(
+    director: Director, address: str, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel goes on with its dump by the number of rules that it told."""
+    ip, paths = f"ip {family.option}", many_paths(director, address, family, count=1_000)
+    before = director.host.run(f"{ip} rule")
+    director.host.run(f"{ip} rule add fwmark 0x33 table 100 priority 90")
+    director.set_paths(*paths)
+    read = list[Rule | None]()
+
+    def and_meanwhile(told: bytes) -> Rule | None:
+        if not read:
+            director.host.run(f"{ip} rule del priority 90")
+        read.append(decode_rule(told))
+        return read[-1]
+
+    monkeypatch.setattr("lbctl.network.paths.decode_rule", and_meanwhile)
+    director.set_paths(*paths)
+    assert sum(1 for rule in read if rule and rule.table) == len(paths) - 1, "one was missed"
+    assert counts(director, family)[0] == len(paths)
+    director.set_paths()
+    assert director.host.run(f"{ip} rule") == before
 
 
 def test_loop_turns_while_hundreds_of_probe_paths_are_set(director: Director, address: str, family: Family) -> None:
