@@ -14,7 +14,6 @@ from lbctl.core.features import Features
 from lbctl.core.ids import identity
 from lbctl.core.model import Declaration
 from lbctl.core.shares import shares_of
-from lbctl.core.tables import Tables
 from lbctl.daemon.changes.history import digest
 from lbctl.daemon.changes.reading import Reader
 from lbctl.daemon.changes.rehearsing import Rehearsal
@@ -116,12 +115,12 @@ class Planner:
             written = self._reconciler.current
             found = await asyncio.to_thread(self._dataplane.read)
             if written is self._reconciler.current:
-                return await asyncio.to_thread(drift, found, written=written, names=self._names(written))
+                return await asyncio.to_thread(drift, found, written=written, names=self._names())
         async with self._changing:
             written, found = self._reconciler.current, self._dataplane.read()
-        return drift(found, written=written, names=self._names(written))
+        return drift(found, written=written, names=self._names())
 
-    def _names(self, written: Tables) -> Mapping[int, str]:
+    def _names(self) -> Mapping[int, str]:
         shares = {identity(share.name): share.name for share in shares_of(self._reconciler.declaration)}
         return shares | self._reconciler.labels
 
