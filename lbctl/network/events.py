@@ -14,9 +14,10 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from lbctl.core.model import Address
-from lbctl.network.links import read_link, read_links
+from lbctl.network.links import is_up, read_link, read_links
 from lbctl.network.neighbours import decode, read_neighbours
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent
@@ -33,17 +34,28 @@ _RTMGRP_IPV6_IFADDR = 0x100
 _GROUPS = _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
 _SO_RCVBUFFORCE = 33
 
-_LINK_MESSAGES = frozenset({16, 17, 20, 21})
-"""RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR."""
+_RTM_NEWLINK, _RTM_DELADDR = 16, 21
+_LINK_MESSAGES = frozenset({_RTM_NEWLINK, 17, 20, _RTM_DELADDR})
+"""The others are RTM_DELLINK and RTM_NEWADDR."""
 _RTM_NEWNEIGH = 28
 _RTM_DELNEIGH = 29
 
-_INTERFACE = struct.Struct("=4xi")
-"""At the same place in ifinfomsg and ifaddrmsg."""
+_INTERFACE = struct.Struct("=B3xi")
+"""Family and index, at the same place in ifinfomsg and ifaddrmsg."""
+_FLAGS = struct.Struct("=8xI")
+"""Of ifinfomsg."""
 _BATCH = 256
 _READ_SIZE = 65_536
 
 _Key = tuple[int, Address]
+
+
+class Touched(NamedTuple):
+    """A link that is to be read anew, for something of it changed. If it ``lost_routes``, it was down or had no IPv4 address at
+    that moment: then the kernel deleted its routes, however it is now."""
+
+    ifindex: int
+    lost_routes: bool
 
 
 class EventStream:
@@ -122,17 +134,18 @@ class EventStream:
 
     async def _digest(self, messages: list[bytes]) -> list[NetworkEvent]:
         neighbours: dict[_Key, Neighbour] = {}
-        touched_links: set[int] = set()
+        touched: list[Touched] = []
         for message in messages:
             with left_out("a change"):
                 found = read_change(message)
                 if isinstance(found, Neighbour):
                     neighbours[found.ifindex, found.address] = found
                 elif found is not None:
-                    touched_links.add(found)
+                    touched.append(found)
         with explained("read links"):
-            links = {ifindex: await read_link(self._netlink, ifindex) for ifindex in touched_links}
-        return [*self._tell_neighbours(neighbours.values()), *self._tell_links(links)]
+            links = {ifindex: await read_link(self._netlink, ifindex) for ifindex in {link.ifindex for link in touched}}
+        losers = frozenset(link.ifindex for link in touched if link.lost_routes)
+        return [*self._tell_neighbours(neighbours.values()), *self._tell_links(links, losers=losers)]
 
     def _tell_neighbours(self, entries: Iterable[Neighbour]) -> Iterator[NeighbourChanged]:
         for entry in entries:
@@ -143,21 +156,28 @@ class EventStream:
             if entry != before:
                 yield NeighbourChanged(neighbour=entry)
 
-    def _tell_links(self, links: dict[int, Link | None]) -> Iterator[LinkChanged]:
+    def _tell_links(
+        self, links: dict[int, Link | None], *, losers: frozenset[int] = frozenset()
+    ) -> Iterator[LinkChanged]:
         for ifindex, link in links.items():
             before = self._links.pop(ifindex, None)
             if link is not None:
                 self._links[ifindex] = link
             if link != before:
                 yield LinkChanged(ifindex=ifindex, link=link)
+            elif link is not None and link.is_up and ifindex in losers:  # it went and came back before anybody looked
+                yield LinkChanged(ifindex=ifindex, link=replace(link, is_up=False))
+                yield LinkChanged(ifindex=ifindex, link=link)
 
 
-def read_change(message: bytes) -> Neighbour | int | None:
-    """What a message of the kernel's groups is about: a neighbour as it is now, the index of a link that is to be read anew, or
-    nothing of ours. Raises `ValueError` or `struct.error` for a message that is none."""
+def read_change(message: bytes) -> Neighbour | Touched | None:
+    """What a message of the kernel's groups is about: a neighbour as it is now, a link, or nothing of ours. Raises `ValueError`
+    or `struct.error` for a message that is none."""
     told, *_ = messages(message)
     if told.kind in _LINK_MESSAGES:
-        return int(_INTERFACE.unpack_from(told.body)[0])
+        family, ifindex = _INTERFACE.unpack_from(told.body)
+        is_down = told.kind == _RTM_NEWLINK and not is_up(*_FLAGS.unpack_from(told.body))
+        return Touched(ifindex, is_down or (told.kind == _RTM_DELADDR and family == socket.AF_INET))
     entry = decode(told.body) if told.kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) else None
     if entry is None:
         return None

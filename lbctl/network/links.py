@@ -65,6 +65,11 @@ async def read_link(netlink: Netlink, ifindex: int) -> Link | None:
     return None
 
 
+def is_up(flags: int) -> bool:
+    """Whether an interface is set up, and has a carrier."""
+    return bool(flags & _IFF_UP and flags & _IFF_LOWER_UP)
+
+
 async def _read_message(netlink: Netlink, key: int | str) -> Any | None:
     selector = {"index": key} if isinstance(key, int) else {"ifname": key}
     try:
@@ -109,7 +114,7 @@ async def _decode(message: Any, addresses: list[IPv4Interface | IPv6Interface], 
         name=_name(message),
         mac=mac_of(message.get_attr("IFLA_ADDRESS")) or b"",
         addresses=tuple(addresses),
-        is_up=bool(flags & _IFF_UP and flags & _IFF_LOWER_UP),
+        is_up=is_up(flags),
         mtu=message.get_attr("IFLA_MTU"),
         device=device,
         vlan=vlan,

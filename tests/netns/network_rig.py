@@ -106,6 +106,10 @@ class Director:
     def plug_in(self) -> None:
         self.host.set_port("up")
 
+    def links_told(self) -> list[Link]:
+        """As they were told of one after the other, but those that were removed."""
+        return [event.link for event in tuple(self.events) if isinstance(event, LinkChanged) and event.link]
+
     def last_link_event(self) -> Link | None:
         told = [event.link for event in tuple(self.events) if isinstance(event, LinkChanged)]
         return told[-1] if told else None

@@ -8,7 +8,7 @@ import pytest
 
 from lbctl.errors import NetworkError
 from lbctl.network.port import Link, LinkChanged
-from tests.netns.network_rig import Director, director, hosts, peer
+from tests.netns.network_rig import IPV4, Director, counts, director, hosts, peer
 from tests.netns.ns_helpers import Host, eventually
 
 __all__ = ["director", "hosts", "peer"]  # fixtures
@@ -34,6 +34,31 @@ def test_link_going_down_and_up_is_told(director: Director) -> None:
     eventually(lambda: (link := director.last_link_event()) and not link.is_up)
     director.host.run("ip link set eth0 up")
     eventually(lambda: (link := director.last_link_event()) and link.is_up)
+
+
+FLAPS = {
+    "link": ("ip link set eth0 down", "ip link set eth0 up"),
+    "address": ("ip addr del {own} dev eth0", "ip addr add {own} dev eth0"),
+}
+
+
+@pytest.mark.parametrize("flap", FLAPS.values(), ids=FLAPS)
+def test_link_that_lost_its_routes_before_anybody_looked_is_told_as_down_and_up(
+    director: Director, hosts: tuple[Host, ...], flap: tuple[str, str]
+) -> None:
+    """It looks as before, but probes would go nowhere."""
+    path = director.path(0x11, hosts[1].address, IPV4.vip)
+    director.set_paths(path)
+
+    async def while_nobody_looks() -> None:
+        for command in flap:
+            director.host.run(command.format(own=f"{director.host.address}/24"))
+
+    director.loop.run(while_nobody_looks())
+    assert counts(director, IPV4) == (1, 1), "the unreachable one"
+    eventually(lambda: [link.is_up for link in director.links_told()] == [False, True])
+    director.set_paths(path)
+    assert counts(director, IPV4) == (1, 2)
 
 
 def test_link_new_mac_and_address_are_told(director: Director) -> None:
