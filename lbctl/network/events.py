@@ -121,16 +121,17 @@ class EventStream:
         _log.warning("network events overran the socket buffer; reading the kernel's tables anew")
         self._socket.close()
         self._socket = self._subscribe()
-        return await self._differences()
+        return await self._differences(losers=frozenset(self._links))
 
-    async def _differences(self) -> list[NetworkEvent]:
-        """What a dump shows against what was reported."""
+    async def _differences(self, *, losers: frozenset[int] = frozenset()) -> list[NetworkEvent]:
+        """What a dump shows against what was reported. ``losers`` are the links that may have lost their routes meanwhile."""
         with explained("read neighbours and links"):
             links = await read_links(self._netlink)
             neighbours = {(entry.ifindex, entry.address): entry for entry in await read_neighbours(self._netlink)}
         gone = [_deleted(entry) for key, entry in self._neighbours.items() if key not in neighbours]
         told = list(self._tell_neighbours([*gone, *neighbours.values()]))
-        return [*told, *self._tell_links({ifindex: links.get(ifindex) for ifindex in {*self._links, *links}})]
+        changed = self._tell_links({index: links.get(index) for index in {*self._links, *links}}, losers=losers)
+        return [*told, *changed]
 
     async def _digest(self, messages: list[bytes]) -> list[NetworkEvent]:
         neighbours: dict[_Key, Neighbour] = {}

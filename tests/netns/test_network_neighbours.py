@@ -212,6 +212,7 @@ def test_events_flooded_beyond_the_buffer_end_with_the_truth(hosts: tuple[Host, 
         for address in addresses:
             director.await_mac(address, last_mac)
         assert director.network.overruns > 0
+        assert director.link in director.links_told(), "it may have been down: nobody can tell"
         hosts[0].run(f"ip neigh del {addresses[0]} dev eth0")
         director.await_entry(addresses[0], lambda entry: entry.state == "deleted")
     finally:
