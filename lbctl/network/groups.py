@@ -19,9 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from lbctl.network.ndp import solicited_node
 from lbctl.network.netlink import Netlink
-
-PROTOCOL = 0x6C
-"""The mark of lbctl's own addresses, as on its routes."""
+from lbctl.network.rtnetlink import PROTOCOL
 
 _IFA_F_NODAD = 0x02
 _IFA_F_NOPREFIXROUTE = 0x200

@@ -29,11 +29,8 @@ from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from lbctl.core.model import Address
 from lbctl.network.netlink import Netlink
 from lbctl.network.port import Neighbour
-from lbctl.network.rtnetlink import Request, attribute, attributes, number_attribute, number_of
+from lbctl.network.rtnetlink import PROTOCOL, Request, attribute, attributes, number_attribute, number_of
 from lbctl.network.surprises import MAC_BYTES, understood
-
-PROTOCOL = 0x6C
-"""The mark of lbctl's own entries (NDA_PROTOCOL), as on its routes."""
 
 FAMILIES = {4: AF_INET, 6: AF_INET6}
 

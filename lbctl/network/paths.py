@@ -26,7 +26,6 @@ from lbctl.network.netlink import Netlink
 from lbctl.network.policy import (
     FAMILIES,
     MESSAGE,
-    PROTOCOL,
     Route,
     Rule,
     decode_route,
@@ -38,7 +37,7 @@ from lbctl.network.policy import (
 )
 from lbctl.network.port import MARK_BASE, MARKS, ProbePath
 from lbctl.network.refusals import explained
-from lbctl.network.rtnetlink import Request
+from lbctl.network.rtnetlink import PROTOCOL, Request
 from lbctl.network.surprises import understood
 
 RULE_PRIORITY = 108

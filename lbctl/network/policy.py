@@ -1,7 +1,4 @@
-"""lbctl's rules and routes as the kernel has them, and the messages of route netlink that add, delete and tell of them.
-
-They carry the routing protocol number `PROTOCOL`, by which left-overs of an earlier run are recognised.
-"""
+"""lbctl's rules and routes as the kernel has them, and the messages of route netlink that add, delete and tell of them."""
 
 from __future__ import annotations
 
@@ -14,9 +11,8 @@ from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQU
 from pyroute2.netlink.rtnl import RTM_DELROUTE, RTM_DELRULE, RTM_NEWROUTE, RTM_NEWRULE
 
 from lbctl.network.port import MARKS
-from lbctl.network.rtnetlink import Request, attribute, attributes, number_attribute, number_of
+from lbctl.network.rtnetlink import PROTOCOL, Request, attribute, attributes, number_attribute, number_of
 
-PROTOCOL = 0x6C
 FAMILIES = {4: AF_INET, 16: AF_INET6}
 """By the bytes of an address."""
 

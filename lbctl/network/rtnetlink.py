@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pyroute2.netlink import NLM_F_ACK_TLVS, NLMSG_DONE, NLMSG_ERROR
 from pyroute2.netlink.exceptions import NetlinkError
 
+PROTOCOL = 0x6C
+"""What lbctl makes (rules, routes, neighbours, addresses) carries it as its protocol, by which left-overs of an earlier run are
+recognised."""
+
 _HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port."""
 _ATTRIBUTE = struct.Struct("=HH")
