@@ -205,6 +205,9 @@ class Applier:
         except LbctlError as error:
             self._facts.failed(error)
             await asyncio.sleep(LOOK_S)
+        except Exception:  # whatever it is: nobody else would take it back
+            _log.exception("what nobody confirmed is not rolled back yet")
+            await asyncio.sleep(LOOK_S)
         else:
             self._audit.record(ITSELF, "roll back", f"entry {waiting.entry.number}", outcome=said)
 

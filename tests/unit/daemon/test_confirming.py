@@ -11,6 +11,7 @@ from lbctl.core.capacity import Capacity
 from lbctl.core.health import Health
 from lbctl.core.model import Declaration
 from lbctl.core.tables import Tables
+from lbctl.daemon.changes.changing import Changer, Commit
 from lbctl.daemon.changes.starting import choose_start
 from lbctl.daemon.observed import Member
 from lbctl.errors import ConflictError, UsageError
@@ -30,6 +31,28 @@ def test_apply_that_nobody_confirms_is_rolled_back_by_lbctl_itself(office: Offic
         assert not (office.state / "pending.json").exists()
         last = office.audited()[-1]
         assert (last["user"], last["action"], last["target"], last["done"]) == ("lbctl", "roll back", "entry 2", True)
+
+    office.act(scene)
+
+
+def test_apply_that_nobody_confirms_is_rolled_back_also_after_a_failure_that_nobody_foresaw(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Declaration] = []
+    change = Changer.change
+
+    async def failing_once(changer: Changer, declaration: Declaration, *, commit: Commit) -> None:
+        begun.append(declaration)
+        if len(begun) == 2:
+            raise RuntimeError
+        await change(changer, declaration, commit=commit)
+
+    monkeypatch.setattr(Changer, "change", failing_once)
+
+    async def scene() -> None:
+        await office.apply(confirm_s=1)
+        await office.eventually((office.state / "audit.jsonl").exists)
+        assert (len(begun), office.outcomes()[-1]) == (3, ("apply", "rolled back"))
 
     office.act(scene)
 
