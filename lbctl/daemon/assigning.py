@@ -54,7 +54,7 @@ class Assigner:
             return
         found = self._dataplane.assignments()
         self._forget_strays(found)
-        standings = self._reconciler.standings()
+        standings, names = self._reconciler.standings(), self._names()
         for pool in private_pools(self._reconciler.declaration):
             pool_id = self._pool_id(pool)
             if pool_id is None:
@@ -67,7 +67,7 @@ class Assigner:
                 found=of_pool,
                 refs=self._refs(pool),
                 standings=standings,
-                names=self._names(pool),
+                names=names.get(pool.name, {}),
             )
             if after.writes:
                 self._dataplane.assign({_key(pool_id, source): ref for source, ref in after.writes.items()})
@@ -121,12 +121,14 @@ class Assigner:
         keys = {backend.name: identity(backend.key) for backend in pool.backends}
         return {name: known[key] for name, key in keys.items() if key in known}
 
-    def _names(self, pool: Pool) -> Mapping[int, str]:
-        """What references mean by name, also those of backends that the pool no longer has."""
+    def _names(self) -> Mapping[str, Mapping[int, str]]:
+        """What references mean by name, for each pool, also those of backends that it no longer has."""
         tables, labels = self._reconciler.current, self._reconciler.labels
-        known = {tables.reference(number): labels.get(row.identity, "") for number, row in tables.backends.items()}
-        of_pool = f"{pool.name}/"
-        return {ref: label.removeprefix(of_pool) for ref, label in known.items() if label.startswith(of_pool)}
+        found: dict[str, dict[int, str]] = {}
+        for number, row in tables.backends.items():
+            pool, _, name = labels.get(row.identity, "").partition("/")
+            found.setdefault(pool, {})[tables.reference(number)] = name
+        return found
 
 
 def _with(books: Mapping[str, Book], taken: Mapping[str, Book]) -> Mapping[str, Book]:

@@ -98,15 +98,7 @@ class Daemon:
         self.planner = self._planner(dataplane, surroundings, assigner)
         reader, changer = self.planner.reader, self._changer(surroundings, assigner)
         self.applier = Applier(changer, memory, facts=self._facts, audit=self.audit, reader=reader)
-        self.operator = Operator(
-            reconciler=reconciler,
-            reporter=self._reporter,
-            assigner=assigner,
-            watching=self.watching,
-            overrides=overrides,
-            changing=self._changing,
-            apply=self._reconcile_now,
-        )
+        self.operator = self._operator(overrides, assigner)
         self._ramping = Ramping(reconciler, overrides, news=self._has_news.set, now=time.monotonic())
         self._surroundings = surroundings
 
@@ -119,6 +111,17 @@ class Daemon:
             in_force=lambda: self._facts.in_force.text,
             features=lambda: self._specialiser.features,
             books=lambda: assigner.books,
+        )
+
+    def _operator(self, overrides: OverrideStore, assigner: Assigner) -> Operator:
+        return Operator(
+            reconciler=self._reconciler,
+            reporter=self._reporter,
+            assigner=assigner,
+            watching=self.watching,
+            overrides=overrides,
+            changing=self._changing,
+            apply=self._reconcile_now,
         )
 
     def _changer(self, surroundings: Surroundings, assigner: Assigner) -> Changer:
