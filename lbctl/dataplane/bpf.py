@@ -27,8 +27,6 @@ ATTACH_XDP = 37
 PROG_XDP_HAS_FRAGS = 1 << 5
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
-_NEW = 1  # BPF_NOEXIST: insert, never update
-_EXISTING = 2  # BPF_EXIST: update, never insert
 VERIFIER_LOG_BYTES = 1 << 18
 
 
@@ -203,32 +201,6 @@ def lookup(fd: int, key: NDArray[Any], value: NDArray[Any]) -> bool:
     return checked(result, "reading a map entry") == 0
 
 
-def delete_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Delete those entries that still have these values, one after the other; returns which, shape (n,). Both arrays
-    contiguous."""
-    held, deleted = np.zeros(1, values.dtype), np.zeros(len(keys), np.bool_)
-    lookup_raw, delete_raw = library().bpf_map_lookup_elem, library().bpf_map_delete_elem
-    expected, held_at, size = values.tobytes(), held.ctypes.data, values.itemsize
-    key_at = keys.ctypes.data
-    for i, at in enumerate(range(0, len(expected), size)):
-        if lookup_raw(fd, key_at, held_at) == 0 and held.tobytes() == expected[at : at + size]:
-            deleted[i] = delete_raw(fd, key_at) == 0
-        key_at += keys.itemsize
-    return deleted
-
-
-def update_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
-    """Write ``wanted`` where entries still have ``values``, one after the other; returns which, shape (n,). All arrays
-    contiguous."""
-    held, written = np.zeros(1, values.dtype), np.zeros(len(keys), np.bool_)
-    lookup_raw, update_raw = library().bpf_map_lookup_elem, library().bpf_map_update_elem
-    for i, expected in enumerate(values):
-        key_at = keys.ctypes.data + i * keys.itemsize
-        if lookup_raw(fd, key_at, held.ctypes.data) == 0 and held.tobytes() == expected.tobytes():
-            written[i] = update_raw(fd, key_at, wanted.ctypes.data + i * wanted.itemsize, _EXISTING) == 0
-    return written
-
-
 def delete(fd: int, key: NDArray[Any]) -> bool:
     """Delete one entry; false if there was none."""
     result = library().bpf_map_delete_elem(fd, key.ctypes.data)
@@ -255,18 +227,6 @@ def update_batch(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
     count = c_uint32(len(keys))
     result = library().bpf_map_update_batch(fd, keys.ctypes.data, values.ctypes.data, byref(count), None)
     checked(result, f"writing map entries ({count.value} of {len(keys)} done)")
-
-
-def insert_each(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> int:
-    """Write the entries whose keys are not there yet, one after the other; returns how many. Both arrays contiguous."""
-    update_raw, written = library().bpf_map_update_elem, 0
-    for i in range(len(keys)):
-        key_at, value_at = keys.ctypes.data + i * keys.itemsize, values.ctypes.data + i * values.itemsize
-        result = update_raw(fd, key_at, value_at, _NEW)
-        if result != -errno.EEXIST:
-            checked(result, "writing a map entry")
-            written += 1
-    return written
 
 
 def delete_batch(fd: int, keys: NDArray[Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lbctl.dataplane import bpf
+from lbctl.dataplane import bpf, entries
 from lbctl.dataplane.mapspec import MapSpec
 
 BATCH = 16_384
@@ -52,14 +52,18 @@ class HashMap:
         """Write many entries."""
         bpf.update_batch(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
-    def add_all(self, keys: NDArray[Any], values: NDArray[Any]) -> int:
-        """Write the entries whose keys are not there yet; returns how many."""
-        return bpf.insert_each(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
+    def add_all(self, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Write the entries whose keys are not there yet; returns which, shape (n,)."""
+        return entries.insert_each(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
     def get(self, key: tuple[Any, ...] | int) -> NDArray[Any] | None:
         """One entry's value, shape (1,), or ``None``."""
         value = np.zeros(1, self._spec.value)
         return value if bpf.lookup(self._fd, np.array([key], self._spec.key), value) else None
+
+    def find_all(self, keys: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+        """Which of these keys are there, and their values (zeros where there is none); shapes (n,)."""
+        return entries.lookup_each(self._fd, np.ascontiguousarray(keys), np.zeros(len(keys), self._spec.value))
 
     def remove(self, key: tuple[Any, ...] | int) -> None:
         """Delete one entry; none is no fault."""
@@ -72,12 +76,12 @@ class HashMap:
 
     def remove_unchanged(self, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
         """Delete the entries that still have these values; returns which, shape (n,)."""
-        return bpf.delete_unchanged(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
+        return entries.delete_unchanged(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
     def replace_unchanged(self, keys: NDArray[Any], values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
         """Write ``wanted`` where entries still have ``values``; returns which, shape (n,)."""
         arrays = (np.ascontiguousarray(array) for array in (keys, values, wanted))
-        return bpf.update_unchanged(self._fd, *arrays)
+        return entries.update_unchanged(self._fd, *arrays)
 
     def batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """All entries as (keys, values) arrays of equal length."""

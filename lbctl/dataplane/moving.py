@@ -9,7 +9,7 @@ that it made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from lbctl.dataplane.mapspec import MapSpec, MapType
 from lbctl.dataplane.vips import pinned_vips
 from lbctl.errors import SystemRequirementError
 
+_LOOKS = 8
+"""At a flow that goes on changing: each packet changes it at most once a tick, and soon it is known as later."""
 FLOW_MAPS_6 = tuple(name for name in FLOW_MAPS if name.endswith("6"))
 
 
@@ -107,35 +109,64 @@ def _copy(name: str, old: HashMap, fresh: HashMap) -> int:
             f"{found} live flows do not fit a table of {fresh.max_entries}",
             hint=f"give director.{field} a larger number in the file; until then the running program goes on as it is",
         )
-    known = _by_key(fresh)
-    return sum(_copy_batch(converted(keys, fresh.key), values, known, fresh) for keys, values in old.batches())
+    return sum(_copy_batch(converted(keys, fresh.key), values, fresh) for keys, values in old.batches())
 
 
-def _by_key(flows: HashMap) -> Mapping[bytes, bytes]:
-    return {
-        key.tobytes(): value.tobytes()
-        for keys, values in flows.batches()
-        for key, value in zip(keys, values, strict=True)
-    }
+def _copy_batch(keys: NDArray[Any], found: NDArray[Any], fresh: HashMap) -> int:
+    """``found`` are the values in the old table's layout. What the new program changes while it is looked at is looked at
+    again."""
+    is_here, _ = fresh.find_all(keys)
+    is_added = fresh.add_all(keys[~is_here], converted(found[~is_here], fresh.value))
+    moved, left = int(is_added.sum()), is_here.copy()
+    left[~is_here] = ~is_added  # the new program picked them up in this very moment
+    for _ in range(_LOOKS):
+        keys, found = keys[left], found[left]
+        if not len(keys):
+            break
+        is_here, held = fresh.find_all(keys)
+        values = _with_what_is_new(converted(found, fresh.value), held, found.dtype)
+        is_changed, wanted = merged(held, values)
+        is_changed &= is_here  # else the new program has given it up
+        is_written = fresh.replace_unchanged(keys[is_changed], held[is_changed], wanted[is_changed])
+        moved += int(is_written.sum())
+        left = is_changed.copy()
+        left[is_changed] = ~is_written
+    return moved
 
 
-def _copy_batch(keys: NDArray[Any], found: NDArray[Any], known: Mapping[bytes, bytes], fresh: HashMap) -> int:
-    """``found`` are the values in the old table's layout."""
-    values, there = converted(found, fresh.value), [known.get(key.tobytes()) for key in keys]
-    is_new = np.array([value is None for value in there])
-    held = np.array([np.frombuffer(value or bytes(values.itemsize), values.dtype)[0] for value in there], values.dtype)
-    for name in set(values.dtype.names or ()) - set(found.dtype.names or ()):
-        values[name] = held[name]  # what only the new program knows
-    is_later = ~is_new & (held != values) & ((values["last_seen"] - held["last_seen"]).view(np.int32) >= 0)
+def _with_what_is_new(values: NDArray[Any], held: NDArray[Any], layout: np.dtype[Any]) -> NDArray[Any]:
+    """``values`` came from this ``layout``: what only the new program knows is as it holds it."""
+    for name in set(values.dtype.names or ()) - set(layout.names or ()):
+        values[name] = held[name]
+    return values
+
+
+def merged(held: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Flows as the new program holds them and as the old one left them: which are to change, and into what; shapes (n,)."""
+    is_later = (held != values) & _is_later(held, values)
     # picked up by the new program before it knew of it: perhaps elsewhere
-    is_stray = ~is_new & (held["is_unproven"] != 0) & (held["backend"] != values["backend"])
-    right, wanted = is_later | is_stray, values.copy()
-    is_over = ~is_new & ~right & _ended_before(held, values)
+    is_stray = (held["is_unproven"] != 0) & (held["backend"] != values["backend"])
+    is_changed, wanted = is_later | is_stray, values.copy()
+    wanted["state"][is_stray & (held["state"] == FlowState.CLOSING)] = FlowState.CLOSING
+    is_over = ~is_changed & _ended_before(held, values)
     wanted[is_over] = held[is_over]
     wanted["state"][is_over] = FlowState.CLOSING
-    right |= is_over
-    replaced = fresh.replace_unchanged(keys[right], held[right], wanted[right])
-    return fresh.add_all(keys[is_new], values[is_new]) + int(replaced.sum())
+    return is_changed | is_over, wanted
+
+
+def _is_later(held: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which flows the old program saw last; within one tick of the clock: had come further with. Shape (n,)."""
+    ages = _steps(held, values, "last_seen")
+    is_further = (_steps(held, values, "next") >= 0) & (_steps(held, values, "acked") >= 0)
+    is_further &= values["state"] >= held["state"]
+    is_later: NDArray[np.bool_] = (ages > 0) | ((ages == 0) & is_further)
+    return is_later
+
+
+def _steps(held: NDArray[Any], values: NDArray[Any], name: str) -> NDArray[np.int32]:
+    """From what is held to these; both wrap. Shape (n,)."""
+    steps: NDArray[np.int32] = (values[name] - held[name]).astype(np.uint32).view(np.int32)
+    return steps
 
 
 def _ended_before(held: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lbctl.core.memory import flow_table_bytes
 from lbctl.dataplane import loader
@@ -38,6 +40,7 @@ def fill(
     last_seen: int = 7,
     state: FlowState = FlowState.OPEN,
     next_: int = 0,
+    is_unproven: bool = False,
     family: Family = IPV4,
 ) -> None:
     keys = np.zeros(len(numbers), MAPS[f"lb_flows_tcp{family.version}"].key)
@@ -45,7 +48,7 @@ def fill(
     keys["client_port"] = numbers
     values = np.zeros(len(numbers), FLOW)
     values["backend"], values["last_seen"] = backend, last_seen
-    values["state"], values["next"] = state, next_
+    values["state"], values["next"], values["is_unproven"] = state, next_, is_unproven
     flows.set_all(keys, values)
 
 
@@ -120,6 +123,73 @@ def test_flow_whose_end_only_the_old_program_saw_is_not_open_in_the_new_table(
 
     assert move_flows(loaded, fresh_rig.pins) == 1
     assert states(table(loaded)) == {0: FlowState.CLOSING, 1: FlowState.OPEN, 2: FlowState.OPEN}
+
+
+def test_flow_that_both_programs_saw_within_one_tick_is_as_far_as_either_had_come(
+    object_file: ObjectFile, fresh_rig: Rig
+) -> None:
+    """A tick is 4 ms: the old program had the last data, and the new one the client's FIN; or the other way round."""
+    loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18))
+    fill(table(fresh_rig.loaded), NUMBERS[:1], next_=500)
+    fill(table(loaded), NUMBERS[:1], next_=501, state=FlowState.CLOSING)
+    fill(table(fresh_rig.loaded), NUMBERS[1:2], next_=501, state=FlowState.CLOSING)
+    fill(table(loaded), NUMBERS[1:2], next_=500)
+
+    assert move_flows(loaded, fresh_rig.pins) == 1
+    assert states(table(loaded)) == {0: FlowState.CLOSING, 1: FlowState.CLOSING}
+
+
+def test_flow_that_was_picked_up_elsewhere_by_its_last_packet_goes_back_and_stays_ended(
+    object_file: ObjectFile, fresh_rig: Rig
+) -> None:
+    loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18))
+    fill(table(fresh_rig.loaded), NUMBERS[:1], backend=1, next_=500)
+    fill(table(loaded), NUMBERS[:1], backend=2, next_=501, last_seen=9, state=FlowState.CLOSING, is_unproven=True)
+
+    assert move_flows(loaded, fresh_rig.pins) == 1
+    assert (held(table(loaded)), states(table(loaded))) == ({0: 1}, {0: FlowState.CLOSING})
+
+
+@pytest.mark.parametrize("was_known", [False, True], ids=["picked up", "noted"])
+def test_flow_whose_last_packet_comes_while_it_is_copied_is_not_left_open(
+    object_file: ObjectFile, fresh_rig: Rig, monkeypatch: pytest.MonkeyPatch, was_known: bool
+) -> None:
+    """The client's FIN came to the old program; the acknowledgement that ends it comes between the look at the new table and
+    the write."""
+    loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18))
+    fill(table(fresh_rig.loaded), NUMBERS[:1], next_=501, state=FlowState.CLOSING, last_seen=8)
+    if was_known:
+        fill(table(loaded), NUMBERS[:1], next_=500, last_seen=7)
+    look = HashMap.find_all
+
+    def find_all(flows: HashMap, keys: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+        found = look(flows, keys)
+        monkeypatch.setattr(HashMap, "find_all", look)
+        fill(table(loaded), NUMBERS[:1], next_=501, last_seen=9)
+        return found
+
+    monkeypatch.setattr(HashMap, "find_all", find_all)
+    assert move_flows(loaded, fresh_rig.pins) == 1
+    assert states(table(loaded)) == {0: FlowState.CLOSING}
+
+
+def test_flow_that_the_new_program_gives_up_while_it_is_copied_stays_away(
+    object_file: ObjectFile, fresh_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client began another connection from the same port."""
+    loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18))
+    fill(table(fresh_rig.loaded), NUMBERS[:1], next_=501, last_seen=8)
+    fill(table(loaded), NUMBERS[:1], next_=500, last_seen=7)
+    look = HashMap.find_all
+
+    def find_all(flows: HashMap, keys: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+        found = look(flows, keys)
+        flows.remove_all(keys)
+        return found
+
+    monkeypatch.setattr(HashMap, "find_all", find_all)
+    assert move_flows(loaded, fresh_rig.pins) == 0
+    assert states(table(loaded)) == {}
 
 
 def test_flows_of_ipv6_come_along_from_tables_of_one_row(object_file: ObjectFile, fresh_rig: Rig) -> None:
