@@ -62,27 +62,10 @@ class Ids:
         """The ids as the kernel holds them: ``{id: (generation, identity)}``, identity `FREE` for a free one.
 
         Leaving out a row that was used forgets its generation; rows of generation 0 were never used and may be left out.
-        Whatever is held counts as live; `unclaimed` then tells what the declaration no longer has.
+        Whatever is held counts as live: the caller retires what the declaration no longer has.
         """
         rows = {number: Row._make(row) for number, row in existing.items() if row[0]}
         return cls(limit=limit, rows=MappingProxyType(rows))
-
-    def exported(self) -> dict[int, tuple[int, int]]:
-        """The rows as `adopt` takes them."""
-        return {number: (row.generation, row.identity) for number, row in self.rows.items()}
-
-    def ref(self, key: str) -> Ref | None:
-        """The reference that the key holds, retired or not."""
-        wanted = identity(key)
-        for number, row in self.rows.items():
-            if row.identity == wanted:
-                return Ref(number, row.generation)
-        return None
-
-    def with_key(self, key: str) -> tuple[Self, Ref]:
-        """As `with_keys`, for one."""
-        ids, refs = self.with_keys([key])
-        return ids, refs[key]
 
     def with_keys(self, keys: Iterable[str]) -> tuple[Self, Mapping[str, Ref]]:
         """Make sure that each key holds an id. A retired key that comes back in time gets its own id back, flows and all.
@@ -114,15 +97,6 @@ class Ids:
             if number not in self.retired:
                 raise ValueError(f"id {number} is live: retire it first")
         return self._with_rows(rows, no_longer_retired=numbers)
-
-    def unclaimed(self, keys: Iterable[str]) -> frozenset[int]:
-        """The live ids that belong to none of these keys: the ones to retire."""
-        claimed = {ref.id for ref in map(self.ref, keys) if ref is not None}
-        return frozenset(
-            number
-            for number, row in self.rows.items()
-            if row.identity != FREE and number not in claimed and number not in self.retired
-        )
 
     def _held(self, number: int) -> Row:
         row = self.rows.get(number)
