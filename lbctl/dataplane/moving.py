@@ -115,10 +115,8 @@ def _copy(name: str, old: HashMap, fresh: HashMap) -> int:
 def _copy_batch(keys: NDArray[Any], found: NDArray[Any], fresh: HashMap) -> int:
     """``found`` are the values in the old table's layout. What the new program changes while it is looked at is looked at
     again."""
-    is_here, _ = fresh.find_all(keys)
-    is_added = fresh.add_all(keys[~is_here], converted(found[~is_here], fresh.value))
-    moved, left = int(is_added.sum()), is_here.copy()
-    left[~is_here] = ~is_added  # the new program picked them up in this very moment
+    is_added = fresh.add_all(keys, converted(found, fresh.value))
+    moved, left = int(is_added.sum()), ~is_added
     for _ in range(_LOOKS):
         keys, found = keys[left], found[left]
         if not len(keys):

@@ -150,16 +150,14 @@ def test_flow_that_was_picked_up_elsewhere_by_its_last_packet_goes_back_and_stay
     assert (held(table(loaded)), states(table(loaded))) == ({0: 1}, {0: FlowState.CLOSING})
 
 
-@pytest.mark.parametrize("was_known", [False, True], ids=["picked up", "noted"])
 def test_flow_whose_last_packet_comes_while_it_is_copied_is_not_left_open(
-    object_file: ObjectFile, fresh_rig: Rig, monkeypatch: pytest.MonkeyPatch, was_known: bool
+    object_file: ObjectFile, fresh_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client's FIN came to the old program; the acknowledgement that ends it comes between the look at the new table and
     the write."""
     loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18))
     fill(table(fresh_rig.loaded), NUMBERS[:1], next_=501, state=FlowState.CLOSING, last_seen=8)
-    if was_known:
-        fill(table(loaded), NUMBERS[:1], next_=500, last_seen=7)
+    fill(table(loaded), NUMBERS[:1], next_=500, last_seen=7)
     look = HashMap.find_all
 
     def find_all(flows: HashMap, keys: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
