@@ -73,9 +73,9 @@ def sha256(text: str) -> str:
 
 
 def wait_rolled_back(daemon: Daemon) -> None:
-    """Noted as such, which comes last: the file has its former text by then."""
+    """Noted as such, and told so, which comes last: the file has its former text by then."""
     wait_until(
-        lambda: outcomes(daemon, 1)[0][1] == "rolled back",
+        lambda: outcomes(daemon, 1)[0][1] == "rolled back" and status(daemon).daemon.unconfirmed is None,
         deadline_s=30,
         what="what nobody confirmed to be rolled back",
     )
@@ -152,7 +152,6 @@ def test_apply_of_the_own_file_that_nobody_confirms_is_rolled_back_and_so_is_the
     daemon.config.write_text(second)
     daemon.ctl("apply", str(daemon.config), "--yes", "--confirm", "1s")
     wait_rolled_back(daemon)
-    assert status(daemon).daemon.unconfirmed is None
     assert (weight(daemon), daemon.config.read_text()) == (100, first)
     entry = history(daemon).entries[-1]
     assert (entry.outcome, entry.why) == ("rolled back", "nobody confirmed it in time")
