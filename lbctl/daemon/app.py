@@ -32,8 +32,7 @@ from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane import loader
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import sized
-from lbctl.dataplane.loader import Loaded
-from lbctl.dataplane.moving import move_flows, needs_ipv6, price
+from lbctl.dataplane.moving import Mover, needs_ipv6, price
 from lbctl.dataplane.objectfile import Build, start_build
 from lbctl.dataplane.vips import pinned_vips
 from lbctl.errors import LbctlError
@@ -82,16 +81,16 @@ async def _serve(options: Options, begun: Begun, surroundings: Surroundings, con
     with _building(begun, _features(options.pins, declaration)) as build:
         await surroundings.manage_neighbours(declaration, links)
         claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))
-        loaded = await _load(options, declaration, build)
-    lost = price(loaded, options.pins)
-    daemon = _make_daemon(options, begun.start, surroundings, loaded, lost)
+        mover = await _load(options, declaration, build)
+    lost = price(mover.loaded, options.pins)
+    daemon = _make_daemon(options, begun.start, surroundings, mover, lost)
     server = _Server(_server_config(daemon))
     stop = asyncio.Event()
     look_at_the_young_only()
     with _signals(daemon, stop):
         loops: list[asyncio.Task[Any]] = [asyncio.create_task(daemon.watch_network())]
         await daemon.bring_up(links, claims=await claims)
-        _leave_old_tables(loaded, options.pins)
+        _leave_old_tables(mover, options.pins)
         more = (*daemon.loops(), _pet_watchdog(), tidy_up_forever(), stop.wait())
         loops += [asyncio.create_task(loop) for loop in more]
         serving = asyncio.create_task(server.serve(sockets=[control]))
@@ -138,32 +137,32 @@ def _building(begun: Begun, features: Features) -> Iterator[Build]:
         build.cancel()
 
 
-async def _load(options: Options, declaration: Declaration, build: Build) -> Loaded:
-    """Maps and programs, beside those that are at work; live flows among them."""
+async def _load(options: Options, declaration: Declaration, build: Build) -> Mover:
+    """Maps and programs, beside those that are at work; and who took live flows along into them, and will take more."""
     source = await asyncio.to_thread(build.wait)
     _log.info("lbctl %s: data plane built in %.2f s", __version__, source.build_s)
     director = declaration.director
     specs = sized(tcp_flows=director.tcp_flows, udp_flows=director.udp_flows, has_ipv6=source.features.ipv6)
-    loaded = loader.load(source, options.pins, specs)
-    moved = move_flows(loaded, options.pins)
+    mover = Mover(loader.load(source, options.pins, specs), options.pins)
+    moved = mover.move()
     if moved:
         _log.info("%d flows taken along into new tables", moved)
-    return loaded
+    return mover
 
 
-def _leave_old_tables(loaded: Loaded, pins: Path) -> None:
+def _leave_old_tables(mover: Mover, pins: Path) -> None:
     """The new program is at work: what the old one entered until then comes along, its tables go."""
     try:
-        move_flows(loaded, pins)
+        mover.move()
     except LbctlError as error:
         _log.error("%s", error)
-    loader.remove_left_overs(pins, loaded.specs)
+    loader.remove_left_overs(pins, mover.loaded.specs)
 
 
 def _make_daemon(
-    options: Options, start: Start, surroundings: Surroundings, loaded: Loaded, lost: tuple[str, ...]
+    options: Options, start: Start, surroundings: Surroundings, mover: Mover, lost: tuple[str, ...]
 ) -> Daemon:
-    dataplane = KernelDataplane(loaded, options.pins)
+    dataplane = KernelDataplane(mover.loaded, options.pins, mover=mover)
     dataplane.sow(kept_seed(options.state))
     return Daemon(
         config=options.config,
@@ -171,7 +170,7 @@ def _make_daemon(
         dataplane=dataplane,
         surroundings=surroundings,
         state=options.state,
-        features=loaded.features,
+        features=mover.loaded.features,
         lost=lost,
     )
 

@@ -13,6 +13,7 @@ from lbctl.dataplane.bpf import checked, library
 
 _NEW = 1  # BPF_NOEXIST: insert, never update
 _EXISTING = 2  # BPF_EXIST: update, never insert
+_NOT_INSERTED = (errno.EEXIST, errno.E2BIG)
 
 
 def lookup_each(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
@@ -53,14 +54,13 @@ def update_unchanged(fd: int, keys: NDArray[Any], values: NDArray[Any], wanted: 
     return written
 
 
-def insert_each(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Write the entries whose keys are not there yet, one after the other; returns which, shape (n,). Both arrays
-    contiguous."""
-    update_raw, written = library().bpf_map_update_elem, np.zeros(len(keys), np.bool_)
+def insert_each(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int32]:
+    """Write the entries whose keys are not there yet, one after the other; returns what became of each, shape (n,): 0, or
+    EEXIST, or E2BIG if the map is full. Both arrays contiguous."""
+    update_raw, outcomes = library().bpf_map_update_elem, np.zeros(len(keys), np.int32)
     for i in range(len(keys)):
         key_at, value_at = keys.ctypes.data + i * keys.itemsize, values.ctypes.data + i * values.itemsize
-        result = update_raw(fd, key_at, value_at, _NEW)
-        if result != -errno.EEXIST:
-            checked(result, "writing a map entry")
-            written[i] = True
-    return written
+        outcomes[i] = -update_raw(fd, key_at, value_at, _NEW)
+        if outcomes[i] not in _NOT_INSERTED:
+            checked(-int(outcomes[i]), "writing a map entry")
+    return outcomes

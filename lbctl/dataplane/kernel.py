@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from lbctl.dataplane.layout import FLOW_MAPS
 from lbctl.dataplane.links import Links
 from lbctl.dataplane.loader import Loaded
 from lbctl.dataplane.maps import HashMap, memory_of, shared_array, told
-from lbctl.dataplane.moving import move_flows, needs_ipv6
+from lbctl.dataplane.moving import Mover, needs_ipv6
 from lbctl.dataplane.objectfile import compile_source
 from lbctl.dataplane.pools import POOL_MAPS, PoolTables
 from lbctl.dataplane.port import (
@@ -54,6 +55,7 @@ from lbctl.dataplane.services import Services
 from lbctl.dataplane.sources import SOURCE_MAPS, SourceLists
 from lbctl.dataplane.specialising import put_to_work, retire
 from lbctl.dataplane.vips import VIP_MAPS, Numbers, Vips
+from lbctl.errors import SystemRequirementError
 
 SHARED = ("lb_vip_filter", "lb_services", *POOL_MAPS, "lb_backends", "lb_connections", "lb_handshake_times")
 """The maps whose memory user space shares with the program."""
@@ -62,9 +64,11 @@ SHARED = ("lb_vip_filter", "lb_services", *POOL_MAPS, "lb_backends", "lb_connect
 class KernelDataplane:
     """Maps, programs and links of one pin directory."""
 
-    def __init__(self, loaded: Loaded, pins: Path) -> None:
+    def __init__(self, loaded: Loaded, pins: Path, *, mover: Mover | None = None) -> None:
+        """``mover`` took flows along into the maps, if somebody did."""
         self._pins = pins
         self.loaded = loaded
+        self._mover = mover or Mover(loaded, pins)
         self._links = Links(pins, loaded)
         self.clock = Clock(loaded.programs[loader.CLOCK])
         self.globals = Globals(self._hash("lb_globals"))
@@ -184,11 +188,13 @@ class KernelDataplane:
     # Flows, connections, assignments ---------------------------------------------------------------------------------
 
     def sweep(self, limits: IdleLimits) -> Sweep:
-        """Delete idle flows, and those whose backend is no more; count the others."""
-        opened = self._connections.opened()
+        """Delete idle flows, and those whose backend is no more; count the others. While a program with flow tables of its own
+        may be at work, these say less of the connections than what it counts."""
+        opened, is_whole = self._connections.opened(), not self._mover.is_needed
         found = self._flows.sweep(limits, self._backends.known)
         self._connections.ended(self._backends.by_id(found.ended))
-        self._connections.settle(self._backends.by_id(found.open), opened_before=opened)
+        if is_whole:
+            self._connections.settle(self._backends.by_id(found.open), opened_before=opened)
         return found
 
     def set_clock(self) -> None:
@@ -242,7 +248,8 @@ class KernelDataplane:
         for name, table in tables.items():
             if self.loaded.maps[name] != before.maps[name]:
                 table.close_when_unused()
-        move_flows(self.loaded, self._pins)
+        self._mover = Mover(self.loaded, self._pins)
+        self._take_flows_along()
         loader.remove_left_overs(self._pins, self.loaded.specs)
         retire(before, self.loaded)
 
@@ -251,9 +258,17 @@ class KernelDataplane:
         return {name: told(program, "verified_insns") for name, program in self.loaded.programs.items()}
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
-        """Put the program on an interface, or behind the link that is there already."""
+        """Put the program on an interface, or behind the link that is there already, where it takes over the flows."""
         self._interfaces.renew(ifindex)
-        return self._links.attach(ifindex, mode)
+        self._take_flows_along()
+        attachment = self._links.attach(ifindex, mode)
+        self._take_flows_along()
+        return attachment
+
+    def _take_flows_along(self) -> None:
+        """Of the program that was at work until now; as many as there is room for."""
+        with suppress(SystemRequirementError):
+            self._mover.move()
 
     def is_attached(self, ifindex: int) -> bool:
         """Whether the program is on an interface."""

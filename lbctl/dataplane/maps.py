@@ -52,8 +52,9 @@ class HashMap:
         """Write many entries."""
         bpf.update_batch(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
-    def add_all(self, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Write the entries whose keys are not there yet; returns which, shape (n,)."""
+    def add_all(self, keys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int32]:
+        """Write the entries whose keys are not there yet; returns what became of each, shape (n,): 0, or EEXIST, or E2BIG if
+        there is no room."""
         return entries.insert_each(self._fd, np.ascontiguousarray(keys), np.ascontiguousarray(values))
 
     def get(self, key: tuple[Any, ...] | int) -> NDArray[Any] | None:

@@ -15,6 +15,7 @@ from lbctl.lab.wait import wait_until
 from tests.netns.director_rig import RARE, Line, configuration, directing, reload, spread, status
 
 CONNECTIONS = 200
+LATE, TALKERS = 60, 20
 _PAUSE_S = 0.005
 SMALL, USUAL, LARGE = 4096, 131_072, 262_144
 
@@ -80,6 +81,34 @@ def test_connections_stay_at_their_servers_when_the_flow_table_grows_and_shrinks
         assert min(servers[first], servers[second]) > CONNECTIONS // 4
         assert spread(lab.clients[0])[second] < 5  # 4 of 1,021 slots are left to it
         assert [line for line in lines if not line.is_alive] == []
+
+
+def test_connections_that_are_made_while_a_daemon_begins_with_another_table_stay_at_their_servers(lab: Lab) -> None:
+    """They begin behind the program before, after its flows were copied; and the file gives most of their slots away."""
+    first, second = (node.name for node in lab.backends)
+    even, uneven = {first: 100, second: 100}, {first: 250, second: 1}
+    with directing(lab, written(lab, tcp_flows=USUAL, weights=even)) as daemon, ExitStack() as opened:
+        opened.enter_context(Line(lab.clients[0]))
+        log_before = daemon.log.read_text()
+        lines: list[Line] = []
+        talkers: list[list[str]] = []
+
+        def connect() -> None:
+            wait_until(
+                lambda: "flows taken along" in daemon.log.read_text().removeprefix(log_before),
+                deadline_s=60,
+                what="the flows to be copied",
+            )
+            lines.extend(opened.enter_context(Line(lab.clients[0])) for _ in range(LATE))
+            talkers.extend(opened.enter_context(talking(lines[i::TALKERS])) for i in range(TALKERS))
+
+        thread = threading.Thread(target=connect, daemon=True)
+        thread.start()
+        start_again(daemon, written(lab, tcp_flows=LARGE, weights=uneven))
+        thread.join()
+        wait_until(lambda: spread(lab.clients[0])[second] < 5, deadline_s=20, what="the new weights to be in force")
+        assert [line for line in lines if not line.is_alive] == []
+        assert talkers == [[]] * TALKERS
 
 
 def test_connections_that_end_while_tables_change_are_not_counted_as_live_ones_afterwards(lab: Lab) -> None:

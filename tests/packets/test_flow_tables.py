@@ -11,15 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 from lbctl.core.memory import flow_table_bytes
+from lbctl.core.tables import reference
 from lbctl.dataplane import loader
 from lbctl.dataplane.addresses import address_field
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import FLOW, MAPS, FlowState, sized
 from lbctl.dataplane.loader import Loaded, load
 from lbctl.dataplane.maps import HashMap, memory_of
-from lbctl.dataplane.moving import move_flows
+from lbctl.dataplane.moving import Mover, move_flows
 from lbctl.dataplane.objectfile import ObjectFile
+from lbctl.dataplane.port import IdleLimits
 from lbctl.errors import SystemRequirementError
+from tests.packets.connecting import connect_many, limited
 from tests.packets.families import FAMILIES, IPV4, IPV6, Family
 from tests.packets.rig import Rig
 
@@ -210,6 +213,56 @@ def test_flows_that_do_not_fit_are_refused_and_the_running_table_is_untouched(
 
     assert "director.tcp_flows" in caught.value.hint
     assert held(table(fresh_rig.loaded)) == dict.fromkeys(NUMBERS, 1)
+
+
+def test_flows_are_taken_along_again_as_far_as_they_had_a_packet_since(object_file: ObjectFile, fresh_rig: Rig) -> None:
+    """A program goes on with the old table. What a sweep ended in the new one meanwhile does not come back."""
+    long_ago, now = fresh_rig.clock.jiffies() - 1_000_000, fresh_rig.clock.jiffies
+    fill(table(fresh_rig.loaded), NUMBERS, last_seen=long_ago & 0xFFFFFFFF)
+    loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18))
+    mover = Mover(loaded, fresh_rig.pins)
+    assert mover.move() == len(NUMBERS)
+    table(loaded).remove_all(next(table(loaded).batches())[0])
+
+    fill(table(fresh_rig.loaded), NUMBERS[3:5], last_seen=now() & 0xFFFFFFFF, backend=2)
+    assert mover.move() == 2
+    assert held(table(loaded)) == {3: 2, 4: 2}
+
+    fill(table(fresh_rig.loaded), NUMBERS[4:6], last_seen=now() + 1 & 0xFFFFFFFF, backend=3)
+    assert mover.move() == 2
+    assert held(table(loaded)) == {3: 2, 4: 3, 5: 3}
+
+
+def test_table_without_room_keeps_no_others_from_taking_their_flows(object_file: ObjectFile, fresh_rig: Rig) -> None:
+    """The new program took the last rows while it was at work already."""
+    loaded = load(object_file, fresh_rig.pins, sized(tcp_flows=64))
+    mover = Mover(loaded, fresh_rig.pins)
+    fill(table(fresh_rig.loaded), NUMBERS[:60])
+    assert mover.move() == 60
+    now = fresh_rig.clock.jiffies() & 0xFFFFFFFF
+    fill(table(fresh_rig.loaded), NUMBERS[:70], backend=2, last_seen=now)
+    fill(table(fresh_rig.loaded, IPV6), NUMBERS[:5], last_seen=now, family=IPV6)
+
+    with pytest.raises(SystemRequirementError, match="6 live flows do not fit a table of 64"):
+        mover.move()
+
+    assert list(held(table(loaded)).values()) == [2] * 64
+    assert held(table(loaded, IPV6)) == dict.fromkeys(NUMBERS[:5], 1)
+
+
+def test_connections_are_not_counted_by_tables_that_lag_behind_the_program_at_work(
+    object_file: ObjectFile, fresh_rig: Rig
+) -> None:
+    """A daemon has begun with tables of another size, and the program before goes on."""
+    fresh_rig.hold(limited(3))
+    connect_many(fresh_rig, 1)
+    successor = KernelDataplane(load(object_file, fresh_rig.pins, sized(tcp_flows=1 << 18)), fresh_rig.pins)
+    move_flows(successor.loaded, fresh_rig.pins)
+    connect_many(fresh_rig, 2, first=60_000)
+
+    assert successor.sweep(IdleLimits(open_s={})).open == {reference(1, 7): 1}
+    assert fresh_rig.live(1) == 3
+    assert connect_many(fresh_rig, 1, first=61_000) == [0]
 
 
 def test_flows_of_another_layout_are_left_where_they_are(
