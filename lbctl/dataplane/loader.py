@@ -107,11 +107,17 @@ def load_programs(
     source: ObjectFile, specs: Mapping[str, MapSpec], maps: Mapping[str, int], *, adopted: frozenset[str] = frozenset()
 ) -> Loaded:
     """Load every program on these maps, with an ``lb_programs`` of their own that leads to those for IPv6, if there are any."""
-    maps = {**maps, TAILS: create_map(TAILS, specs[TAILS])}
-    programs = {name: bpf.load_xdp(name, program.linked(maps)) for name, program in source.programs.items()}
-    for row, name in enumerate(PROGRAMS):
-        if name in programs:
-            bpf.update(maps[TAILS], np.array([row], INDEX), np.array([programs[name]], INDEX))
+    programs: dict[str, int] = {}
+    with contextlib.ExitStack() as unless_all_is_well:
+        maps = {**maps, TAILS: create_map(TAILS, specs[TAILS])}
+        unless_all_is_well.callback(os.close, maps[TAILS])
+        for name, program in source.programs.items():
+            programs[name] = bpf.load_xdp(name, program.linked(maps))
+            unless_all_is_well.callback(os.close, programs[name])
+        for row, name in enumerate(PROGRAMS):
+            if name in programs:
+                bpf.update(maps[TAILS], np.array([row], INDEX), np.array([programs[name]], INDEX))
+        unless_all_is_well.pop_all()
     return Loaded(specs=specs, maps=maps, programs=programs, features=source.features, adopted=adopted)
 
 

@@ -23,11 +23,14 @@ def put_to_work(source: ObjectFile, before: Loaded, links: Links, pins: Path) ->
     before go on, and the error is raised."""
     specs = _specs_for(source.features, before.specs)
     fresh = {name: open_map(name, specs[name], pins)[0] for name in FLOW_MAPS if specs[name] != before.specs[name]}
+    loaded = before
     try:
         loaded = _load_beside(before, source, specs, fresh)
         move_flows(loaded, pins)
         links.replace(loaded)
     except LbctlError:
+        if loaded is not before:
+            retire(loaded, before)
         _close(fresh.values())
         for path in left_overs(pins, before.specs):
             path.unlink()

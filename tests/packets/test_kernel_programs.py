@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from lbctl.core.plan import SetVip
 from lbctl.core.tables import Lan
 from lbctl.dataplane import bpf, kernel, loader
 from lbctl.dataplane.kernel import KernelDataplane
-from lbctl.dataplane.layout import MAPS
+from lbctl.dataplane.layout import MAPS, PROGRAMS
 from lbctl.dataplane.links import pinned_links
 from lbctl.dataplane.loader import INGRESS, TAILS, load
 from lbctl.dataplane.maps import HashMap
@@ -194,17 +196,46 @@ def test_program_that_the_kernel_refuses_leaves_everything_as_it_was(
 ) -> None:
     leave_ipv6(attached)
     sent = attached.run(IPV4.tcp("A")).data
-    before, was = pinned(attached.pins), program_behind_the_link(attached.pins)
-    no_exit = Program(name=INGRESS, code=without_ipv6.programs["lb_clock"].code[:8], references=())
-    broken = ObjectFile(programs={INGRESS: no_exit}, build_s=0.0, features=WITHOUT_IPV6)
+    before, was, held = pinned(attached.pins), program_behind_the_link(attached.pins), descriptors()
+    no_exit = Program(name=PROGRAMS[0], code=without_ipv6.programs["lb_clock"].code[:8], references=())
+    programs = {INGRESS: without_ipv6.programs[INGRESS], PROGRAMS[0]: no_exit}
+    broken = ObjectFile(programs=programs, build_s=0.0, features=WITHOUT_IPV6)
     monkeypatch.setattr(kernel, "compile_source", lambda *, features: broken)
 
-    with pytest.raises(KernelError, match="loading program lb_ingress"):
+    with pytest.raises(KernelError, match=f"loading program {PROGRAMS[0]}"):
         attached.dataplane.specialise(WITHOUT_IPV6)
 
     assert attached.dataplane.features == Features()
-    assert (pinned(attached.pins), program_behind_the_link(attached.pins)) == (before, was)
+    assert (pinned(attached.pins), program_behind_the_link(attached.pins), descriptors()) == (before, was, held)
     assert run_pinned(attached.pins, IPV4.tcp("A")).data == sent
+
+
+def test_programs_that_could_not_be_put_to_work_do_not_stay_in_the_kernel(
+    attached: Rig, compiled: list[Features], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator tries again and again."""
+    leave_ipv6(attached)
+    before, was, held = pinned(attached.pins), program_behind_the_link(attached.pins), descriptors()
+    update_link = bpf.update_link
+
+    def refuse(link: int, program: int) -> None:
+        monkeypatch.setattr(bpf, "update_link", update_link)
+        raise KernelError("no memory")
+
+    for _ in range(3):
+        monkeypatch.setattr(bpf, "update_link", refuse)
+        with pytest.raises(KernelError, match="no memory"):
+            attached.dataplane.specialise(WITHOUT_IPV6)
+
+    assert (pinned(attached.pins), program_behind_the_link(attached.pins), descriptors()) == (before, was, held)
+    assert compiled == [WITHOUT_IPV6] * 3
+
+
+def descriptors() -> Counter[str]:
+    """How many of programs and of maps this process has."""
+    gc.collect()
+    found = [path.readlink().name for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return Counter(name for name in found if name in ("anon_inode:bpf-map", "anon_inode:bpf-prog"))
 
 
 def test_table_that_somebody_still_reads_is_not_closed(fresh_rig: Rig) -> None:
