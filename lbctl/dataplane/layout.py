@@ -196,7 +196,11 @@ NOTHING = np.dtype("V0")
 
 _INTERFACES = array(INTERFACE, INTERFACES)
 _BACKENDS = array(BACKEND, BACKENDS, flags=MMAPABLE)
-_POOLS = array(POOL, POOLS, flags=MMAPABLE)
+_SLOTS = array(INDEX, SLOTS, flags=MMAPABLE)
+_MEMBERS = array(INDEX, POOLS * MEMBERS, flags=MMAPABLE)
+_POOLS = array(POOL, POOLS, flags=MMAPABLE, refers_to=(_BACKENDS, _SLOTS, _MEMBERS))
+"""A row says where a pool's slots and members lie, and these name backends. A daemon that has one of them anew must have all:
+it writes them while the program before is still at work, which would find new rows of the one lead into old ones of another."""
 _SERVICES = array(SERVICE, SERVICE_ROWS, flags=MMAPABLE, refers_to=(_POOLS,))
 _FLOW_KIN = (_BACKENDS, _SERVICES)
 
@@ -211,9 +215,9 @@ MAPS: Mapping[str, MapSpec] = {
     "lb_vips6": hash_table(ADDRESS6, VIP, VIPS),
     "lb_services": _SERVICES,
     "lb_pools": _POOLS,
-    "lb_slots": array(INDEX, SLOTS, flags=MMAPABLE, refers_to=(_POOLS, _BACKENDS)),
+    "lb_slots": replace(_SLOTS, refers_to=(_POOLS, _BACKENDS)),
     "lb_backends": _BACKENDS,
-    "lb_members": array(INDEX, POOLS * MEMBERS, flags=MMAPABLE, refers_to=(_POOLS, _BACKENDS)),
+    "lb_members": replace(_MEMBERS, refers_to=(_POOLS, _BACKENDS)),
     "lb_connections": array(CONNECTIONS, BACKENDS, flags=MMAPABLE, refers_to=(_BACKENDS,)),
     "lb_assignments4": hash_table(ASSIGNMENT_KEY4, INDEX, ASSIGNMENTS, refers_to=(_POOLS, _BACKENDS)),
     "lb_assignments6": hash_table(ASSIGNMENT_KEY6, INDEX, ASSIGNMENTS, refers_to=(_POOLS, _BACKENDS)),

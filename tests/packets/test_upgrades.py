@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lbctl.core.plan import Plan, diff
-from lbctl.core.tables import reference
+from lbctl.core.tables import Members, reference
 from lbctl.dataplane import bpf, carrying, loader
 from lbctl.dataplane.descriptions import LAYOUTS, described_pins
 from lbctl.dataplane.kernel import KernelDataplane
-from lbctl.dataplane.layout import FLOW, FLOW_MAPS, FlowState, sized
+from lbctl.dataplane.layout import FLOW, FLOW_MAPS, MAPS, FlowState, sized
 from lbctl.dataplane.loader import Loaded, load
 from lbctl.dataplane.maps import HashMap
 from lbctl.dataplane.moving import move_flows, needs_ipv6, price
@@ -25,7 +25,7 @@ from tests.packets.families import IPV4, IPV6
 from tests.packets.rig import Rig
 from tests.packets.test_flow_tables import fill, held, table
 from tests.packets.versions import FLOWS, OTHER_FLOW, OTHER_VIP, VIPS, other_backends, other_flows, with_values
-from tests.packets.world import GENERATION, POOL
+from tests.packets.world import GENERATION, POOL, SIZE
 from tests.tables import comparable
 
 SECOND, THIRD = reference(2, GENERATION), reference(3, GENERATION)
@@ -132,8 +132,8 @@ def test_backends_of_another_layout_keep_their_numbers_and_all_that_names_them(
     loaded = load(object_file, running.pins, other_backends())
     successor = KernelDataplane(loaded, running.pins)
 
-    assert {"lb_backends", "lb_slots", "lb_members", *FLOW_MAPS} & loaded.adopted == set()
-    assert {"lb_pools", "lb_services", "lb_vips4"} < loaded.adopted
+    assert {"lb_backends", "lb_slots", "lb_members", "lb_pools", "lb_services", *FLOW_MAPS} & loaded.adopted == set()
+    assert {"lb_globals", "lb_interfaces", "lb_vips4"} < loaded.adopted
     assert not loaded.lost
     assert comparable(successor.read()) == comparable(before)
     assert diff(successor.read(), USUAL.tables) == Plan()
@@ -161,6 +161,32 @@ def test_program_at_work_is_not_touched_by_what_is_carried_over(object_file: Obj
             successor.write(step)
 
     assert running.run(IPV4.tcp("A")).data == sent
+
+
+@pytest.mark.parametrize("name", ["lb_backends", "lb_slots", "lb_members", "lb_pools"])
+def test_program_at_work_is_not_touched_by_what_the_next_daemon_writes_before_it_puts_its_own_to_work(
+    object_file: ObjectFile, running: Rig, name: str
+) -> None:
+    """The pool's slots lie elsewhere, and there is another pool with other servers in their place; or the start fails there."""
+    sent = [running.run(IPV4.tcp(flags, client_port=port)).data for flags in "SA" for port in range(1, 30)]
+    wider = np.dtype([*MAPS[name].value.descr, ("more", "<u8")]) if MAPS[name].value.names else np.dtype("<u8")
+    successor = KernelDataplane(load(object_file, running.pins, with_values(**{name: wider})), running.pins)
+    (pool,), size = USUAL.tables.pools.values(), 2 * SIZE
+    moved = replace(pool, base=SIZE, size=size)
+    other = replace(pool, identity=pool.identity + 1)
+    wanted = replace(
+        USUAL.tables,
+        pools={POOL: moved, POOL + 1: other},
+        slots={POOL: np.full(size, THIRD, np.uint32), POOL + 1: np.full(SIZE, SECOND, np.uint32)},
+        members={POOL: Members(own=(THIRD,)), POOL + 1: Members(own=(SECOND,))},
+    )
+    with running.elsewhere():
+        for step in diff(successor.read(), wanted).steps:
+            successor.write(step)
+
+    running.forget()
+    again = [running.run(IPV4.tcp(flags, client_port=port)).data for flags in "SA" for port in range(1, 30)]
+    assert again == sent
 
 
 def test_tables_of_a_version_that_left_no_description_begin_empty_and_the_price_is_told(

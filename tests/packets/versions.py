@@ -14,14 +14,18 @@ from lbctl.dataplane.mapspec import MapSpec, struct
 
 def with_values(**values: np.dtype[Any]) -> Mapping[str, MapSpec]:
     """All maps, these with other values; with another layout a map is another one to those that refer to it."""
-    names = {MAPS[name].layout_id: name for name in values}
+    names = {_own_layout(MAPS[name]): name for name in values}
 
     def renewed(spec: MapSpec) -> MapSpec:
         refers_to = tuple(map(renewed, spec.refers_to))
-        name = names.get(spec.layout_id)
+        name = names.get(_own_layout(spec))
         return replace(spec, value=values[name] if name else spec.value, refers_to=refers_to)
 
     return {name: renewed(spec) for name, spec in MAPS.items()}
+
+
+def _own_layout(spec: MapSpec) -> str:
+    return replace(spec, refers_to=()).layout_id
 
 
 OTHER_FLOW = struct(
