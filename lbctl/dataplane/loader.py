@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import numpy as np
 from lbctl.core.features import Features
 from lbctl.dataplane import bpf
 from lbctl.dataplane.carrying import carry_over
-from lbctl.dataplane.descriptions import LAYOUTS, keep_descriptions
+from lbctl.dataplane.descriptions import LAYOUTS, keep_descriptions, pins_of
 from lbctl.dataplane.layout import INDEX, MAPS, PROGRAMS
 from lbctl.dataplane.mapspec import MapSpec
 from lbctl.dataplane.objectfile import ObjectFile
@@ -90,6 +90,7 @@ def load(source: ObjectFile, pins: Path, specs: Mapping[str, MapSpec] = MAPS) ->
     """Open or create every map, load every program, and carry over what another version's maps hold. Nothing is attached, and
     the running program is not touched."""
     paths = {name: pin_path(name, spec, pins) for name, spec in specs.items() if name != TAILS}
+    _remove_outdated(paths.values(), pins)
     adopted = frozenset(name for name, path in paths.items() if path.exists())
     maps = {
         name: _open(specs[name], path) if name in adopted else create_map(name, specs[name])
@@ -101,6 +102,16 @@ def load(source: ObjectFile, pins: Path, specs: Mapping[str, MapSpec] = MAPS) ->
     for name, descriptor in fresh.items():
         bpf.pin(descriptor, paths[name])
     return replace(loaded, lost=lost)
+
+
+def _remove_outdated(paths: Iterable[Path], pins: Path) -> None:
+    """Unpin the maps of a start that was broken off before its program ran. Since then the program at work has gone on with
+    others, and perhaps a daemon, which may have given away the same numbers: what they hold is out of date."""
+    used = [pins_of(program, pins) for program in _at_work(pins)]
+    if used and all(used):  # each left a description
+        for path in paths:
+            if path.name not in frozenset().union(*used):
+                path.unlink(missing_ok=True)
 
 
 def load_programs(

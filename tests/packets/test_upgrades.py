@@ -25,7 +25,7 @@ from tests.packets.families import IPV4, IPV6
 from tests.packets.rig import Rig
 from tests.packets.test_flow_tables import fill, held, table
 from tests.packets.versions import FLOWS, OTHER_FLOW, OTHER_VIP, VIPS, other_backends, other_flows, with_values
-from tests.packets.world import GENERATION, POOL, SIZE
+from tests.packets.world import GENERATION, POOL, SIZE, backend_row
 from tests.tables import comparable
 
 SECOND, THIRD = reference(2, GENERATION), reference(3, GENERATION)
@@ -168,16 +168,15 @@ def test_program_at_work_is_not_touched_by_what_the_next_daemon_writes_before_it
     object_file: ObjectFile, running: Rig, name: str
 ) -> None:
     """The pool's slots lie elsewhere, and there is another pool with other servers in their place; or the start fails there."""
-    sent = [running.run(IPV4.tcp(flags, client_port=port)).data for flags in "SA" for port in range(1, 30)]
+    frames = [IPV4.tcp(flags, client_port=port) for flags in "SA" for port in range(1, 30)]
+    sent = [running.run(frame).data for frame in frames]
     wider = np.dtype([*MAPS[name].value.descr, ("more", "<u8")]) if MAPS[name].value.names else np.dtype("<u8")
     successor = KernelDataplane(load(object_file, running.pins, with_values(**{name: wider})), running.pins)
-    (pool,), size = USUAL.tables.pools.values(), 2 * SIZE
-    moved = replace(pool, base=SIZE, size=size)
-    other = replace(pool, identity=pool.identity + 1)
+    (pool,) = USUAL.tables.pools.values()
     wanted = replace(
         USUAL.tables,
-        pools={POOL: moved, POOL + 1: other},
-        slots={POOL: np.full(size, THIRD, np.uint32), POOL + 1: np.full(SIZE, SECOND, np.uint32)},
+        pools={POOL: replace(pool, base=SIZE, size=2 * SIZE), POOL + 1: replace(pool, identity=pool.identity + 1)},
+        slots={POOL: np.full(2 * SIZE, THIRD, np.uint32), POOL + 1: np.full(SIZE, SECOND, np.uint32)},
         members={POOL: Members(own=(THIRD,)), POOL + 1: Members(own=(SECOND,))},
     )
     with running.elsewhere():
@@ -185,8 +184,7 @@ def test_program_at_work_is_not_touched_by_what_the_next_daemon_writes_before_it
             successor.write(step)
 
     running.forget()
-    again = [running.run(IPV4.tcp(flags, client_port=port)).data for flags in "SA" for port in range(1, 30)]
-    assert again == sent
+    assert [running.run(frame).data for frame in frames] == sent
 
 
 def test_tables_of_a_version_that_left_no_description_begin_empty_and_the_price_is_told(
@@ -241,6 +239,25 @@ def test_of_two_versions_tables_those_of_the_program_at_work_are_carried_over(
     loaded = load(object_file, running.pins, third)
 
     assert KernelDataplane(loaded, running.pins).read().backends.keys() == {2}
+
+
+def test_tables_of_a_start_that_was_broken_off_are_not_trusted_by_the_next(
+    object_file: ObjectFile, running: Rig
+) -> None:
+    """Meanwhile the version before went on, and gave a number away that was free when they were made."""
+    fill(table(running.loaded), range(4), backend=SECOND)
+    broken_off = load(object_file, running.pins, other_backends())
+    move_flows(broken_off, running.pins)
+    table(running.loaded).remove_all(next(table(running.loaded).batches())[0][:1])
+    running.hold(replace(USUAL.tables, backends={**USUAL.tables.backends, 9: backend_row(9)}))
+
+    loaded = load(object_file, running.pins, other_backends())
+
+    assert "lb_backends" not in loaded.adopted
+    assert comparable(KernelDataplane(loaded, running.pins).read()) == comparable(running.dataplane.read())
+    assert move_flows(loaded, running.pins) == 3
+    put_to_work(loaded, running)
+    assert load(object_file, running.pins, other_backends()).adopted == frozenset(loaded.specs) - {loader.TAILS}
 
 
 def test_start_that_fails_while_it_carries_over_leaves_no_half_of_a_table(
