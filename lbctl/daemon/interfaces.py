@@ -63,6 +63,10 @@ class Interfaces:
                 self._reconciler.neighbour_seen(neighbour)
         self._monitor.watch(declaration, self._surroundings.routes(declaration))
 
+    def probe_no_others(self) -> None:
+        """Another file was declared: until all is settled for it, nobody is heard whom it has not."""
+        self._monitor.leave_others(self._reconciler.declaration)
+
     def concerns(self, event: LinkChanged) -> bool:
         """Whether a change is one of ours, or of the device below one."""
         names = {interface.name for interface in self._reconciler.declaration.interfaces}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from zlib import crc32
 
@@ -64,12 +64,21 @@ class Monitor:
     def watch(self, declaration: Declaration, routes: Mapping[str, Route]) -> None:
         """Probe these backends, and no others, from now on. ``routes`` by label."""
         wanted = {backend.label: (backend, routes[backend.label]) for backend in declaration.backends()}
-        for label in [label for label, (watched, _) in self._tasks.items() if wanted.get(label) != watched]:
-            for task in self._tasks.pop(label)[1]:
-                task.cancel()
+        self._end(label for label, (watched, _) in self._tasks.items() if wanted.get(label) != watched)
         for label, watched in wanted.items():
             if label not in self._tasks:
                 self._tasks[label] = watched, self._start(*watched)
+
+    def leave_others(self, declaration: Declaration) -> None:
+        """Say nothing more of backends that this declaration has not, or not like that: what a probe says that is under way
+        would be taken for the word of another server by the same name."""
+        declared = {backend.label: backend for backend in declaration.backends()}
+        self._end(label for label, (watched, _) in self._tasks.items() if declared.get(label) != watched[0])
+
+    def _end(self, labels: Iterable[str]) -> None:
+        for label in tuple(labels):
+            for task in self._tasks.pop(label)[1]:
+                task.cancel()
 
     def _start(self, backend: Backend, route: Route) -> list[asyncio.Task[None]]:
         before: Outcome | None = None

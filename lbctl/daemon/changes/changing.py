@@ -154,6 +154,7 @@ class Changer:
         fresh = fresh_vips(declaration, links, current=self._reconciler.current.vips)
         claims = await self._surroundings.find_duplicates(fresh, declaration, links)
         self._reconciler.declare(declaration, now=time.monotonic())
+        self._interfaces.probe_no_others()
         self._interfaces.learn(fresh, claims)
         self._reconciler.hand_over(now=time.monotonic())
         await self._interfaces.attacher.attach(declaration, links)
@@ -163,6 +164,7 @@ class Changer:
     async def _restore(self, before: DeclaredFacts, links_before: Mapping[str, Link]) -> None:
         """On the interfaces as they are by now: nobody listened to what happened to one that the file tried does not have."""
         self._reconciler.restore(before, heard=self._watched_alike(before.declaration))
+        self._interfaces.probe_no_others()
         try:
             links = await self._interfaces.present()
             await self._interfaces.settle(links)
