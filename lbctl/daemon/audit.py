@@ -42,9 +42,9 @@ class AuditLog:
     def record(self, actor: Actor, action: str, target: str, *, outcome: str, is_done: bool = True) -> None:
         """Note one change, or (``is_done`` false) one that was refused or failed, with the reason as its ``outcome``."""
         if is_done:
-            _log.info("%s, by %s", outcome, actor)
+            _log.info("%s, by %s", _on_one_line(outcome), actor)
         else:
-            _log.warning("%s %s was refused, to %s: %s", action, target, actor, outcome)
+            _log.warning("%s %s was refused, to %s: %s", action, _on_one_line(target), actor, _on_one_line(outcome))
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "user": actor.name,
@@ -66,6 +66,11 @@ class AuditLog:
             self._path.replace(self._path.with_name(f"{FILE}.1"))
         with open(self._path, "a", encoding="utf-8", opener=_for_root_only) as file:
             file.write(f"{line}\n")
+
+
+def _on_one_line(text: str) -> str:
+    """Whoever names a file is not to write lines of the journal that another seems to have caused."""
+    return "; ".join(line.strip() if line.isprintable() else ascii(line)[1:-1] for line in text.split("\n"))
 
 
 def _for_root_only(path: str, flags: int) -> int:

@@ -88,16 +88,17 @@ def _problem(status: int, message: str, hint: str, *, headers: Mapping[str, str]
     return JSONResponse(Problem(message=message, hint=hint).model_dump(), status_code=status, headers=headers)
 
 
-def actor_of(request: Request) -> Actor:
-    """Who asks, as the kernel told of the socket's other end."""
+async def actor_of(request: Request) -> Actor:
+    """Who asks, as the kernel told of the socket's other end. The name may be in a directory far away, and probes do not wait
+    for its answer."""
     peer: Peer = request.scope["extensions"]["lbctl.peer"]
-    return Actor(name=peer.name, uid=peer.uid, pid=peer.pid)
+    return Actor(name=await asyncio.to_thread(lambda: peer.name), uid=peer.uid, pid=peer.pid)
 
 
 async def audited(request: Request, action: str, target: str, act: Awaitable[str]) -> Done:
     """Await a change, and note who made it, or tried to."""
     audit: AuditLog = request.app.state.audit
-    actor = actor_of(request)
+    actor = await actor_of(request)
     try:
         message = await act
     except BaseException as error:  # unforeseen ones, too, and the daemon's end: some of it may have been done

@@ -48,7 +48,7 @@ def apply_texts(app: FastAPI, applying: Applying) -> None:
             "apply",
             application.source,
             applying.apply(
-                actor_of(request),
+                await actor_of(request),
                 text=application.text,
                 source=application.source,
                 base=application.base,
@@ -63,7 +63,7 @@ def apply_texts(app: FastAPI, applying: Applying) -> None:
     @app.post("/v1/rollback", summary="Put an entry of the history in force again")
     async def rollback(wanted: Rollback, request: Request) -> Done:
         target = f"entry {wanted.number}" if wanted.number else "the latest change"
-        act = applying.roll_back(actor_of(request), number=wanted.number, base=wanted.base)
+        act = applying.roll_back(await actor_of(request), number=wanted.number, base=wanted.base)
         return await audited(request, "rollback", target, act)
 
     @app.get("/v1/history", summary="Which configurations were in force, and who put them there")

@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import pwd
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,38 @@ def test_audit_that_cannot_be_written_hinders_nothing_and_is_in_the_journal(
     AuditLog(tmp_path).record(Actor(name="anna", uid=7, pid=8), "drain", "p/a", outcome="p/a drained")
     assert caplog.messages[0] == "p/a drained, by anna (pid 8)"
     assert "cannot be written" in caplog.messages[1]
+
+
+FORGED = "x\nINFO entry 9 is in force: p/a removed, by root (pid 1)\x1b[2J"
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_audit_is_one_line_of_the_journal_whatever_a_file_is_called(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_done: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    AuditLog(tmp_path).record(Actor(name="anna", uid=7, pid=8), "apply", FORGED, outcome=FORGED, is_done=is_done)
+    assert [line.isprintable() for line in caplog.messages] == [True]
+    assert lines(tmp_path / "audit.jsonl")[0]["target"] == FORGED
+
+
+def test_daemon_goes_on_while_a_directory_is_asked_for_the_name_of_a_user(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer, found = threading.Event(), threading.Event(), pwd.getpwuid(os.getuid())
+
+    def far_away(_uid: int) -> pwd.struct_passwd:
+        is_asked.set()
+        may_answer.wait()
+        return found
+
+    monkeypatch.setattr(pwd, "getpwuid", far_away)
+    with ThreadPoolExecutor(1) as somebody:
+        drained = somebody.submit(ask, path, "POST", "/v1/backends/p/a/drain")
+        is_asked.wait()
+        try:
+            assert ask(path, "GET", "/v1/status")[0] == 200
+        finally:
+            may_answer.set()
+        assert drained.result()[0] == 200
+    assert [row["user"] for row in lines(path.parent / "audit.jsonl")] == [found.pw_name]
