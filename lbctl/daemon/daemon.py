@@ -235,7 +235,8 @@ class Daemon:
             await asyncio.sleep(SWEEP_INTERVAL_S)
 
     async def _recheck_refused_forever(self) -> None:
-        """A VIP that somebody else answered for may be free by now; a program may be gone that nobody here took off."""
+        """A VIP that somebody else answered for may be free by now, and a path that the kernel refused be had; a program may be
+        gone that nobody here took off."""
         while True:
             await asyncio.sleep(RECHECK_INTERVAL_S)
             try:
@@ -243,6 +244,7 @@ class Daemon:
                     await self._interfaces.recheck(
                         self._reconciler.refused_vips.keys() | self._reconciler.unchecked_vips
                     )
+                    await self._interfaces.reach()
                     if await self._interfaces.attacher.forget_lost():
                         self._has_link_news.set()
             except LbctlError as error:

@@ -14,18 +14,21 @@ from lbctl.core.model import Address, Declaration
 from lbctl.daemon.announcing import Announcer
 from lbctl.daemon.attaching import Attacher
 from lbctl.daemon.facts import Facts
+from lbctl.daemon.faults import faults_of
 from lbctl.daemon.monitor import Monitor
 from lbctl.daemon.reconcile import Reconciler
-from lbctl.daemon.surroundings import Claims, Surroundings, faults_of
+from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane.port import Dataplane
+from lbctl.errors import LbctlError
 from lbctl.network.port import Link, LinkChanged
 
 _log = logging.getLogger(__name__)
 
 
 class Interfaces:
-    """``links`` by name, as they were when they were last settled."""
+    """``links`` by name, as they were when they were last settled. ``unreached`` are the backends, by label, to which the
+    kernel then refused a path for probes, and why."""
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Interfaces:
         self._announcer = Announcer(surroundings)
         self.attacher = Attacher(dataplane, surroundings.network, exchanging=exchanging)
         self.links: Mapping[str, Link] = {}
+        self.unreached: Mapping[str, LbctlError] = {}
 
     async def settle(self, links: Mapping[str, Link], *, anew: bool = False) -> None:
         """Make the surroundings fit the declaration and the interfaces that there are. ``anew``: also what fitted before, for
@@ -57,11 +61,18 @@ class Interfaces:
         self._reconciler.neighbourhood.met(links)
         lingering = self._reconciler.lingering()
         are_new = await self._surroundings.manage_neighbours(declaration, links, lingering=lingering, anew=anew)
-        await self._surroundings.set_probe_paths(declaration, links, anew=anew)
+        self.unreached = await self._surroundings.set_probe_paths(declaration, links, anew=anew)
         for link in links.values() if are_new or is_first else ():
             for neighbour in await self._surroundings.network.neighbours(link.ifindex):
                 self._reconciler.neighbour_seen(neighbour)
-        self._monitor.watch(declaration, self._surroundings.routes(declaration))
+        self._probe(declaration)
+
+    def _probe(self, declaration: Declaration) -> None:
+        """All backends but the unreached: of these nothing is known but what was."""
+        for label, error in self.unreached.items():
+            self._facts.not_probed(label, error.message)
+        routes = self._surroundings.routes(declaration)
+        self._monitor.watch(declaration, {label: routes[label] for label in routes.keys() - self.unreached.keys()})
 
     def probe_no_others(self) -> None:
         """Another file was declared: until all is settled for it, nobody is heard whom it has not."""
@@ -99,6 +110,11 @@ class Interfaces:
                 forwarding=forwarding,
                 claimed=self._dataplane.claims,
             )
+
+    async def reach(self) -> None:
+        """Try the paths again that the kernel refused."""
+        if self.unreached:
+            await self.settle(self.links)
 
     def defend(self, vips: Iterable[Address]) -> None:
         """Say once more whose these are."""

@@ -62,8 +62,9 @@ class Monitor:
         self._tasks: dict[str, tuple[_Watched, list[asyncio.Task[None]]]] = {}
 
     def watch(self, declaration: Declaration, routes: Mapping[str, Route]) -> None:
-        """Probe these backends, and no others, from now on. ``routes`` by label."""
-        wanted = {backend.label: (backend, routes[backend.label]) for backend in declaration.backends()}
+        """Probe those of the backends that there are ``routes`` to, by label, and no others from now on."""
+        backends = (backend for backend in declaration.backends() if backend.label in routes)
+        wanted = {backend.label: (backend, routes[backend.label]) for backend in backends}
         self._end(label for label, (watched, _) in self._tasks.items() if wanted.get(label) != watched)
         for label, watched in wanted.items():
             if label not in self._tasks:

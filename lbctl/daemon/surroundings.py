@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
 
-from lbctl.core.model import Address, Declaration, Interface, Protocol
+from lbctl.core.model import Address, Declaration, Protocol
+from lbctl.daemon.faults import check_addresses
 from lbctl.daemon.monitor import Route
 from lbctl.daemon.vips import is_announced
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
@@ -53,7 +53,7 @@ class Surroundings:
         """The declared interfaces as the kernel has them. `NetworkError` if one is missing or has another address."""
         links = {interface.name: await self.network.link(interface.name) for interface in declaration.interfaces}
         for interface in declaration.interfaces:
-            _check_addresses(interface, links[interface.name])
+            check_addresses(interface, links[interface.name])
         return links
 
     async def present_links(self, declaration: Declaration) -> Mapping[str, Link]:
@@ -115,8 +115,12 @@ class Surroundings:
         owned = [(link.ifindex, await self.network.owned_neighbours(link.ifindex)) for link in links.values()]
         return frozenset((ifindex, address) for ifindex, addresses in owned for address in addresses)
 
-    async def set_probe_paths(self, declaration: Declaration, links: Mapping[str, Link], *, anew: bool = False) -> None:
-        """Policy routes by which the probes reach the VIPs on each backend. ``anew`` as in `manage_neighbours`."""
+    async def set_probe_paths(
+        self, declaration: Declaration, links: Mapping[str, Link], *, anew: bool = False
+    ) -> Mapping[str, LbctlError]:
+        """Policy routes by which the probes reach the VIPs on each backend. ``anew`` as in `manage_neighbours`. Tells, by
+        label, why the kernel refused some: such backends must not be probed, for a probe would go anywhere. The next call
+        tries again."""
         vips = {pool: frozenset(found) for pool, found in _vips_by_pool(declaration).items()}
         wanted = {
             backend.label: (
@@ -129,15 +133,17 @@ class Surroundings:
             if backend.interface in links
         }
         known = None if anew else self._ways
-        self._ways = None
+        self._ways, refused = None, dict[int, LbctlError]()
         if known is None:
-            await self.network.set_probe_paths(_paths(wanted.values()))
+            refused |= await self.network.set_probe_paths(_paths(wanted.values()))
         elif known != wanted:
             before = _paths(way for label, way in known.items() if wanted.get(label) != way)
             after = _paths(way for label, way in wanted.items() if known.get(label) != way)
-            await self.network.change_probe_paths(before=before, after=after)
-        self._ways = wanted
+            kept = [way[0] for label, way in wanted.items() if known.get(label) == way]
+            refused |= await self.network.change_probe_paths(before=before, after=after, kept=kept)
+        self._ways = None if refused else wanted  # what the kernel has of those is not known
         self._give_back_marks(self._marks.keys() - {backend.label for backend in declaration.backends()})
+        return {label: refused[way[0]] for label, way in wanted.items() if way[0] in refused}
 
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
         """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service
@@ -251,48 +257,3 @@ def _vips_by_pool(declaration: Declaration) -> Mapping[str, tuple[Address, ...]]
             if pool is not None:
                 found[pool][service.vip] = None
     return {pool: tuple(vips) for pool, vips in found.items()}
-
-
-def faults_of(declaration: Declaration, links: Mapping[str, Link]) -> tuple[str, ...]:
-    """What is not as declared about the interfaces, a line each."""
-    faults = []
-    for interface in declaration.interfaces:
-        link = links.get(interface.name)
-        if link is None:
-            faults.append(f"interface {interface.name} does not exist")
-            continue
-        if not link.is_up:
-            faults.append(f"interface {interface.name} is down")
-        try:
-            _check_addresses(interface, link)
-        except NetworkError as error:
-            faults.append(error.message)
-    return (*faults, *_narrow_ways(declaration, links))
-
-
-def _narrow_ways(declaration: Declaration, links: Mapping[str, Link]) -> Iterator[str]:
-    """Larger packets than a backend's segment carries are lost behind the director, which is no router that would say so."""
-    behind = {pool.name: {backend.interface for backend in pool.backends} for pool in declaration.pools}
-    fallbacks = {pool.name: pool.fallback or pool.name for pool in declaration.pools}
-    for service in declaration.services:
-        ways = behind[service.pool] | behind[fallbacks[service.pool]]
-        for name in sorted(ways & links.keys() if service.interface in links else ()):
-            here, there = links[service.interface].mtu, links[name].mtu
-            if there < here:
-                what = f"{name} carries packets of {there} bytes, {service.interface} of {here}"
-                yield f"service {service.name}: {what}; larger ones are lost on the way to its backends"
-
-
-def _check_addresses(interface: Interface, link: Link) -> None:
-    for key, declared in (("address", interface.address), ("address6", interface.address6)):
-        if declared is not None and declared not in link.addresses:
-            raise _another_address(interface.name, key, declared, link)
-
-
-def _another_address(name: str, key: str, declared: IPv4Interface | IPv6Interface, link: Link) -> NetworkError:
-    present = [str(address) for address in link.addresses if address.version == declared.version]
-    found = ", ".join(present) or f"no IPv{declared.version} address"
-    return NetworkError(
-        f"interface {name} has {found}, but the file says {declared}",
-        hint=f"correct interfaces.{name}.{key}, or the interface: ip address add {declared} dev {name}",
-    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
 
 from lbctl.core.model import Address
-from lbctl.errors import NetworkError, NoSuchInterfaceError
+from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
 from lbctl.network.port import (
     Link,
     LinkChanged,
@@ -24,7 +24,8 @@ class FakeNetwork:
     """The dict-backed twin of `lbctl.network.kernel.KernelNetwork`.
 
     ``macs`` says who would answer for an address: managing one resolves it from there, or fails it. ``duplicates`` says which
-    station claims a VIP, and ``taggers`` why an interface keeps its VLAN tags to itself.
+    station claims a VIP, ``taggers`` why an interface keeps its VLAN tags to itself, and ``no_ways`` to whom no probe path can
+    lead.
     """
 
     def __init__(self, links: Iterable[Link] = (), *, macs: dict[Address, bytes] | None = None) -> None:
@@ -34,6 +35,7 @@ class FakeNetwork:
         self.entries: dict[tuple[int, Address], Neighbour] = {}
         self.managed: set[tuple[int, Address]] = set()
         self.paths: frozenset[ProbePath] = frozenset()
+        self.no_ways: set[Address] = set()
         self.announcements: list[tuple[str, Address]] = []
         self.listened_for: dict[int, frozenset[IPv6Address]] = {}
         self.taggers: dict[int, str] = {}
@@ -106,13 +108,17 @@ class FakeNetwork:
                 gone = replace(self.entries[ifindex, address], mac=None, usable=False, state="deleted")
                 self.push(NeighbourChanged(neighbour=gone))
 
-    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
-        """Replace ``paths``."""
-        self.paths = paths
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> Mapping[int, LbctlError]:
+        """Replace ``paths``, but for those by way of addresses in ``no_ways``."""
+        self.paths = frozenset(path for path in paths if path.via not in self.no_ways)
+        return {path.mark: NetworkError(f"no way to {path.via}") for path in paths - self.paths}
 
-    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+    async def change_probe_paths(
+        self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]
+    ) -> Mapping[int, LbctlError]:
         """Replace some of ``paths``."""
-        await self.set_probe_paths((self.paths - before) | after)
+        assert {path.mark for path in self.paths - before} == set(kept)
+        return await self.set_probe_paths((self.paths - before) | after)
 
     async def announce(self, link: Link, vip: Address) -> None:
         """Append to ``announcements``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from ipaddress import IPv6Address
@@ -103,19 +103,21 @@ class KernelNetwork:
             answers = await neighbours.remove(self._netlink, ifindex, addresses)
         _raise_first(answers, "release neighbour {}")
 
-    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> Mapping[int, LbctlError]:
         """Make lbctl's rules and routes these. To be called again when a link came up: the kernel drops its routes."""
         wanted = tables_of(paths)
         async with self._paths_lock:
             with explained("set the policy routes of the probes"):
                 current = await read_tables(self._netlink)
-                await apply(self._netlink, current=current, wanted=wanted)
+                return await apply(self._netlink, current=current, wanted=wanted)
 
-    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+    async def change_probe_paths(
+        self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]
+    ) -> Mapping[int, LbctlError]:
         """Put other paths in the place of some that were set; nothing is read."""
         async with self._paths_lock:
             with explained("set the policy routes of the probes"):
-                await change(self._netlink, before=tables_of(before), after=tables_of(after))
+                return await change(self._netlink, before=tables_of(before), after=tables_of(after), kept=kept)
 
     async def announce(self, link: Link, vip: Address) -> None:
         """Send one gratuitous ARP, or unsolicited advertisement, for the VIP with the link's MAC."""

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_GETRULE
 
-from lbctl.errors import NetworkError
+from lbctl.errors import LbctlError, NetworkError
 from lbctl.network.netlink import Netlink
 from lbctl.network.policy import (
     FAMILIES,
@@ -36,7 +36,7 @@ from lbctl.network.policy import (
     rule_deletion,
 )
 from lbctl.network.port import MARK_BASE, MARKS, ProbePath
-from lbctl.network.refusals import explained
+from lbctl.network.refusals import refusal
 from lbctl.network.rtnetlink import PROTOCOL, Request
 from lbctl.network.surprises import understood
 
@@ -48,6 +48,7 @@ _SHELF_BITS = 8
 _SHELF_MASK = 0xFFFF_FFFF << _SHELF_BITS & 0xFFFF_FFFF
 _FALLBACK_METRICS = 0x1_0000
 """Added to those of the others."""
+Refused: TypeAlias = Mapping[int, LbctlError]
 T = TypeVar("T")
 
 
@@ -91,34 +92,54 @@ async def read_tables(netlink: Netlink) -> PathTables:
     )
 
 
-async def apply(netlink: Netlink, *, current: PathTables, wanted: PathTables) -> None:
-    """Turn ``current`` into ``wanted``: a rule never points to a table that is not filled, nor to a shelf that is empty."""
+async def apply(netlink: Netlink, *, current: PathTables, wanted: PathTables) -> Refused:
+    """Turn ``current`` into ``wanted``: a rule never points to a table that is not filled, nor to a shelf that is empty. Tells
+    the marks of the paths that the kernel refused; the others are as wanted."""
     old = (*(current.shelves - wanted.shelves), *(current.rules - wanted.rules))
-    # Where a rule belongs the kernel looks for from the first of them on: so the last are added first.
-    new = (*sorted(wanted.rules - current.rules, reverse=True), *(wanted.shelves - current.shelves))
     # If somebody else deletes a rule while these are read, one is missed.
     addition = partial(rule_addition, is_looked_for=bool(current.rules))
     await _carry_out(netlink, "delete", old, rule_deletion, tolerated=errno.ENOENT)
     # While the interface is down its routes cannot exist; the unreachable ones stand in for them.
-    await _carry_out(netlink, "set", wanted.routes - current.routes, route_replacement, tolerated=errno.ENETDOWN)
+    routes = await _carry_out(
+        netlink, "set", wanted.routes - current.routes, route_replacement, tolerated=errno.ENETDOWN
+    )
     await _carry_out(netlink, "delete", current.superseded_by(wanted), route_deletion, tolerated=errno.ESRCH)
-    await _carry_out(netlink, "add", new, addition, tolerated=errno.EEXIST)
+    refused = {route.table: error for route, error in routes.items()}
+    filled = frozenset(rule for rule in wanted.rules if rule.table not in refused)
+    in_use = {(rule.family, rule.priority) for rule in filled}
+    shelves = (shelf for shelf in wanted.shelves - current.shelves if (shelf.family, shelf.goto) in in_use)
+    # Where a rule belongs the kernel looks for from the first of them on: so the last are added first.
+    new = (*sorted(filled - current.rules, reverse=True), *shelves)
+    rules = await _carry_out(netlink, "add", new, addition, tolerated=errno.EEXIST)
+    return refused | {mark: error for rule, error in rules.items() for mark in _led_by(rule, wanted)}
 
 
-async def change(netlink: Netlink, *, before: PathTables, after: PathTables) -> None:
-    """Put some in the place of others that are known to be there. Their shelves stay: others stand on them, too."""
-    await apply(netlink, current=replace(before, shelves=frozenset()), wanted=after)
+async def change(netlink: Netlink, *, before: PathTables, after: PathTables, kept: Collection[int]) -> Refused:
+    """Put some in the place of others that are known to be there. Shelves stay on which there are ``kept`` ones, by their
+    marks."""
+    in_use = {mark & _SHELF_MASK for mark in kept}
+    gone = frozenset(shelf for shelf in before.shelves - after.shelves if shelf.mark not in in_use)
+    return await apply(netlink, current=replace(before, shelves=gone), wanted=after)
 
 
 async def _carry_out(
     netlink: Netlink, verb: str, subjects: Collection[T], request_for: Callable[[T], Request], *, tolerated: int
-) -> None:
-    """For each of these, with an error that may be without harm."""
+) -> Mapping[T, LbctlError]:
+    """For each of these, with an error that may be without harm. Tells what is refused; raises if that is for want of a
+    permission, or keeps what is to be deleted."""
     answers = await netlink.exchange(map(request_for, subjects))
+    refused = {}
     for subject, answer in zip(subjects, answers, strict=True):
         if isinstance(answer, NetlinkError) and answer.code != tolerated:
-            with explained(f"{verb} {subject} of the probes"):
-                raise answer
+            refused[subject] = refusal(answer, f"{verb} {subject} of the probes")
+            if answer.code == errno.EPERM or verb == "delete":
+                raise refused[subject] from answer
+    return refused
+
+
+def _led_by(rule: Rule, tables: PathTables) -> Iterable[int]:
+    """The marks that find their table by this rule."""
+    return (each.mark for each in tables.rules if each.priority == rule.goto) if rule.goto else (rule.mark,)
 
 
 def _shelves(path: ProbePath) -> Iterator[Rule]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface
 from typing import Protocol
 
 from lbctl.core.model import Address
+from lbctl.errors import LbctlError
 from lbctl.network.tcp import Segment
 
 
@@ -115,14 +116,18 @@ class Network(Protocol):
         """The addresses that `manage_neighbours` was called for on this interface, in this run or an earlier one."""
         ...
 
-    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> Mapping[int, LbctlError]:
         """Make the policy rules and routes that lbctl owns exactly these: add what is missing, remove what is left over
         (also from an earlier run), touch nothing else. Idempotent. To be repeated when a link came up: the kernel drops
-        the routes of one that goes down (its paths are unreachable meanwhile)."""
+        the routes of one that goes down (its paths are unreachable meanwhile). Tells the marks of paths that were refused,
+        and why; they keep back none of the others."""
         ...
 
-    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
-        """Put other paths in the place of some that were set, which is cheap where there are thousands."""
+    async def change_probe_paths(
+        self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]
+    ) -> Mapping[int, LbctlError]:
+        """Put other paths in the place of some that were set, which is cheap where there are thousands. ``kept`` are the marks
+        of the rest. Tells what was refused as `set_probe_paths` does."""
         ...
 
     async def announce(self, link: Link, vip: Address) -> None:

@@ -26,9 +26,14 @@ def explained(action: str) -> Iterator[None]:
     try:
         yield
     except NetlinkError as error:
-        raise _without_ipv6(error, action) or _explanation(error.code, action) from error
+        raise refusal(error, action) from error
     except OSError as error:
         raise _explanation(error.errno or 0, action) from error
+
+
+def refusal(error: NetlinkError, action: str) -> LbctlError:
+    """The same of a single answer."""
+    return _without_ipv6(error, action) or _explanation(error.code, action)
 
 
 def _without_ipv6(error: NetlinkError, action: str) -> LbctlError | None:

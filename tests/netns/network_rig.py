@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
@@ -13,6 +13,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 import pytest
 
 from lbctl.core.model import Address
+from lbctl.errors import LbctlError
 from lbctl.network import packets
 from lbctl.network.kernel import KernelNetwork
 from lbctl.network.port import MARK_BASE, Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, ProbePath
@@ -124,8 +125,8 @@ class Director:
         told = (event.link for event in tuple(self.events) if isinstance(event, LinkChanged))
         return {address for link in told if link is not None for address in link.addresses}
 
-    def set_paths(self, *paths: ProbePath) -> None:
-        self.loop.run(self.network.set_probe_paths(frozenset(paths)))
+    def set_paths(self, *paths: ProbePath) -> Mapping[int, LbctlError]:
+        return self.loop.run(self.network.set_probe_paths(frozenset(paths)))
 
     def path(self, mark: int, via: str, *vips: Address) -> ProbePath:
         """``mark`` may be its number alone."""

@@ -129,9 +129,12 @@ def test_probe_paths_as_former_versions_wrote_them_are_removed(
     assert rules_and_routes(director.host) == before
 
 
-def change_paths(director: Director, *, before: Sequence[ProbePath], after: Sequence[ProbePath]) -> None:
-    change = director.network.change_probe_paths(before=frozenset(before), after=frozenset(after))
-    director.loop.run(change)
+def change_paths(
+    director: Director, *, before: Sequence[ProbePath], after: Sequence[ProbePath], kept: Sequence[ProbePath] = ()
+) -> None:
+    marks = [path.mark for path in kept]
+    change = director.network.change_probe_paths(before=frozenset(before), after=frozenset(after), kept=marks)
+    assert director.loop.run(change) == {}
 
 
 def test_probe_paths_that_change_leave_those_beside_them_as_they_are(
@@ -140,11 +143,22 @@ def test_probe_paths_that_change_leave_those_beside_them_as_they_are(
     stays, goes = (director.path(number, address, family.vip) for number in (0x11, 0x12))
     director.set_paths(stays)
     alone = rules_and_routes(director.host)
-    change_paths(director, before=[], after=[goes])
+    change_paths(director, before=[], after=[goes], kept=[stays])
     other = replace(goes, via=ip_address(family.of(hosts[2])))
-    change_paths(director, before=[goes], after=[other])
+    change_paths(director, before=[goes], after=[other], kept=[stays])
     assert counts(director, family) == (2, 4)
-    change_paths(director, before=[other], after=[])
+    change_paths(director, before=[other], after=[], kept=[stays])
+    assert rules_and_routes(director.host) == alone
+
+
+def test_probe_paths_that_change_take_a_shelf_with_them_on_which_nobody_else_stands(
+    director: Director, address: str, family: Family
+) -> None:
+    stays, goes = (director.path(number, address, family.vip) for number in (0x11, 0x1211))
+    director.set_paths(stays)
+    alone = rules_and_routes(director.host)
+    change_paths(director, before=[], after=[goes], kept=[stays])
+    change_paths(director, before=[goes], after=[], kept=[stays])
     assert rules_and_routes(director.host) == alone
 
 

@@ -158,7 +158,10 @@ class Changer:
         self._interfaces.learn(fresh, claims)
         self._reconciler.hand_over(now=time.monotonic())
         await self._interfaces.attacher.attach(declaration, links)
+        unreached_before = self._interfaces.unreached.keys()
         await self._interfaces.settle(links)
+        for label in self._interfaces.unreached.keys() - unreached_before:
+            raise self._interfaces.unreached[label]
         await self._hands.first_verdicts()
 
     async def _restore(self, before: DeclaredFacts, links_before: Mapping[str, Link]) -> None:

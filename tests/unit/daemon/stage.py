@@ -15,7 +15,7 @@ from lbctl.daemon.models import Status
 from lbctl.daemon.surroundings import Surroundings
 from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane.fake import FakeDataplane
-from lbctl.errors import NetworkError
+from lbctl.errors import LbctlError, NetworkError
 from lbctl.network.fake import FakeNetwork
 from lbctl.network.port import Link, ProbePath
 from tests.unit.daemon.rig import LINK, file
@@ -35,10 +35,10 @@ class FlakyNetwork(FakeNetwork):
             raise NetworkError(self.trouble)
         return await super().link(name)
 
-    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> Mapping[int, LbctlError]:
         if self.trouble:
             raise NetworkError(self.trouble)
-        await super().set_probe_paths(paths)
+        return await super().set_probe_paths(paths)
 
 
 class Stage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from lbctl.core.tables import Lan
 from lbctl.core.targets import named
 from lbctl.errors import LbctlError, NetworkError
-from lbctl.network.port import LinkChanged
+from lbctl.network.port import LinkChanged, ProbePath
 from tests.unit.daemon.rig import LINK, OTHER_VIP, VIP, file
 from tests.unit.daemon.stage import Stage
 
@@ -87,7 +88,7 @@ def test_reload_that_fails_in_the_network_changes_nothing(stage: Stage) -> None:
     asyncio.run(stage.play(scene))
 
 
-async def _refuse(paths: frozenset[object]) -> None:
+async def _refuse(paths: frozenset[ProbePath]) -> Mapping[int, LbctlError]:
     raise NetworkError("set the policy routes of the probes: Network is down")
 
 

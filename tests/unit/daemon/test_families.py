@@ -13,7 +13,8 @@ import pytest
 from lbctl.config.loader import parse
 from lbctl.core.model import Address
 from lbctl.core.tables import ROUTED, Lan
-from lbctl.daemon.surroundings import Surroundings, faults_of
+from lbctl.daemon.faults import faults_of
+from lbctl.daemon.surroundings import Surroundings
 from lbctl.network.fake import FakeNetwork
 from lbctl.network.port import LinkChanged
 from tests.unit.daemon.rig import LAN, LINK, VIP

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,6 @@ from lbctl.core.verdict import ProbeResult
 from lbctl.daemon import monitor
 from lbctl.daemon.monitor import Route
 from lbctl.errors import LbctlError
-from lbctl.network.port import ProbePath
 from tests.unit.daemon.office import FIRST, Office
 from tests.unit.daemon.rig import HEALTHY, REFUSED
 
@@ -49,12 +50,12 @@ def ends_meanwhile(office: Office, probes: Probes, address: Address, *, change: 
     """The probe of this address ends while the probe paths are changed for the so-many-th time."""
     change_paths, left = office.network.change_probe_paths, change
 
-    async def and_meanwhile(*, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+    async def and_meanwhile(**paths: Any) -> Mapping[int, LbctlError]:
         nonlocal left
         left -= 1
         if not left:
             await probes.answer(address)
-        await change_paths(before=before, after=after)
+        return await change_paths(**paths)
 
     office.network.change_probe_paths = and_meanwhile  # type: ignore[method-assign]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
@@ -12,7 +12,7 @@ import pytest
 from lbctl.config.loader import parse
 from lbctl.core.model import Address, Declaration
 from lbctl.daemon.surroundings import Surroundings
-from lbctl.errors import NetworkError
+from lbctl.errors import LbctlError, NetworkError
 from lbctl.network.fake import FakeNetwork
 from lbctl.network.port import MARKS, LinkChanged, ProbePath
 from tests.unit.daemon.rig import LINK, declared, file
@@ -42,13 +42,15 @@ class Telling(FakeNetwork):
         self.released_now += addresses
         await super().release_neighbours(ifindex, addresses)
 
-    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> None:
+    async def set_probe_paths(self, paths: frozenset[ProbePath]) -> Mapping[int, LbctlError]:
         self.paths_now.append(("all", len(paths)))
-        await super().set_probe_paths(paths)
+        return await super().set_probe_paths(paths)
 
-    async def change_probe_paths(self, *, before: frozenset[ProbePath], after: frozenset[ProbePath]) -> None:
+    async def change_probe_paths(
+        self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]
+    ) -> Mapping[int, LbctlError]:
         self.paths_now.append(("some", len(after)))
-        await super().change_probe_paths(before=before, after=after)
+        return await super().change_probe_paths(before=before, after=after, kept=kept)
 
     def forget(self) -> None:
         for told in (self.managed_now, self.released_now, self.paths_now):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
 
@@ -32,7 +32,9 @@ BYTES: dict[int, int] = {AF_INET: 4, AF_INET6: 16}
 class Table:
     """A kernel that holds rules and routes, and notes a rule that ever points to an empty table, or to an empty shelf."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, refuses: Collection[int] = ()) -> None:
+        """Refuses the routes by way of a backend in these tables."""
+        self._refuses = refuses
         self.rules: set[Rule] = set()
         self.routes: dict[tuple[int, bytes, int], Route] = {}
         self.dangling_rules = 0
@@ -45,7 +47,10 @@ class Table:
         self.requests += 1
         if request.kind in (RTM_NEWRULE, RTM_DELRULE):
             return self._change(decode_rule(request.body), is_new=request.kind == RTM_NEWRULE)
-        self._replace(decode_route(request.body), is_new=request.kind == RTM_NEWROUTE)
+        route = decode_route(request.body)
+        if route and route.via and route.table in self._refuses:
+            return NetlinkError(errno.EINVAL)
+        self._replace(route, is_new=request.kind == RTM_NEWROUTE)
         return None
 
     def _change(self, rule: Rule | None, *, is_new: bool) -> NetlinkError | None:
@@ -140,9 +145,24 @@ def test_change_of_some_keeps_what_the_others_need(some: frozenset[ProbePath], o
     kernel, everything = Table(), paths.tables_of(before | others)
     asyncio.run(paths.apply(kernel, current=PathTables(), wanted=everything))  # type: ignore[arg-type]
     left, known = paths.tables_of(others), paths.tables_of(before)
-    asyncio.run(paths.change(kernel, before=known, after=PathTables()))  # type: ignore[arg-type]
+    asyncio.run(paths.change(kernel, before=known, after=PathTables(), kept=marks))  # type: ignore[arg-type]
     assert kernel.rules - everything.shelves == left.rules
     assert left.shelves <= kernel.rules
+    assert {rule.mark for rule in kernel.rules if rule.goto} == {shelf.mark for shelf in left.shelves}
     assert set(kernel.routes.values()) == left.routes
-    asyncio.run(paths.change(kernel, before=PathTables(), after=known))  # type: ignore[arg-type]
+    asyncio.run(paths.change(kernel, before=PathTables(), after=known, kept=marks))  # type: ignore[arg-type]
     assert kernel.rules == everything.rules | everything.shelves
+
+
+@given(path_sets, path_sets)
+def test_what_is_refused_of_a_path_keeps_back_no_other(
+    wanted_paths: frozenset[ProbePath], refused: frozenset[ProbePath]
+) -> None:
+    marks = {each.mark for each in wanted_paths & refused}
+    kernel, wanted = Table(refuses=marks), paths.tables_of(wanted_paths)
+    told = asyncio.run(paths.apply(kernel, current=PathTables(), wanted=wanted))  # type: ignore[arg-type]
+    assert told.keys() == marks
+    others = paths.tables_of(frozenset(each for each in wanted_paths if each.mark not in marks))
+    assert kernel.rules == others.rules | others.shelves
+    assert set(kernel.routes.values()) >= others.routes
+    assert kernel.dangling_rules == 0
