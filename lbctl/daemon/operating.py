@@ -46,16 +46,17 @@ class Operator:
             apply=self.apply,
         )
 
-    async def settled(self) -> None:
+    async def _settled(self) -> None:
         """The change that is under way is over: while it is made, nobody can tell what is in force. But what hangs must be
         seen, too, so it is not waited for forever."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLED_S), self.changing:
                 pass
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         """Everything, as of now."""
-        return self.reporter.status()
+        await self._settled()
+        return await self.reporter.status_in_turns()
 
     def flows(self, limit: int, backend: str | None) -> Flows:
         """May be called from another thread."""
@@ -68,7 +69,7 @@ class Operator:
     async def target(self, target: Target) -> TargetStatus:
         """The backends that are meant, in brief. Who waits for one is not told that it was removed by a file that is only
         being tried."""
-        await self.settled()
+        await self._settled()
         return self.reporter.target(target)
 
     async def drain(self, target: Target, *, spare_last: bool = False) -> str:

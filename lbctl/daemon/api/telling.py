@@ -19,12 +19,8 @@ NDJSON = "application/x-ndjson"
 class Telling(Protocol):
     """What is asked of the daemon."""
 
-    async def settled(self) -> None:
-        """No change is under way, or one that takes too long."""
-        ...
-
-    def status(self) -> Status:
-        """Everything, as of now."""
+    async def status(self) -> Status:
+        """Everything, as of now, once no change is under way, or one that takes too long."""
         ...
 
     def flows(self, limit: int, backend: str | None) -> Flows:
@@ -46,8 +42,7 @@ def tell(app: FastAPI, controls: Telling) -> None:
 
     @app.get("/v1/status", summary="Everything that `lbctl status` shows")
     async def status() -> Status:
-        await controls.settled()
-        return controls.status()
+        return await controls.status()
 
     @app.get("/v1/flows", summary="Live flows, in no order")
     def flows(

@@ -37,7 +37,7 @@ class PoolReport:
         books: Mapping[str, Book],
     ) -> None:
         self._reconciler = reconciler
-        self._standings = standings
+        self.standings = standings
         self._sensed = sensed
         self._connected = connected
         self._unprobed = unprobed
@@ -74,7 +74,7 @@ class PoolReport:
             sources=tuple(map(str, kind.sources)),
             ports=kind.ports,
             weights={
-                backend.name: class_weight(backend, given, self._standings[backend.label]) for backend in pool.backends
+                backend.name: class_weight(backend, given, self.standings[backend.label]) for backend in pool.backends
             },
             shares={backend.name: round(shares.get(backend.name, 0.0), 5) for backend in pool.backends},
         )
@@ -91,7 +91,7 @@ class PoolReport:
         return {name: parts.get(tables.reference(number), 0.0) for name, (number, row) in rows.items() if row}
 
     def _backend(self, backend: Backend, share: float) -> BackendStatus:
-        stands = self._standings[backend.label]
+        stands = self.standings[backend.label]
         number, row = self._row(backend)
         member = self._reconciler.observed.members[backend.label]
         since = self._reconciler.conditions.since(backend.label, otherwise=member.health.since_s)

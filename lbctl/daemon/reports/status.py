@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lbctl import __version__
@@ -22,6 +23,7 @@ from lbctl.daemon.models import (
     FlowStatus,
     FlowTableStatus,
     MemoryStatus,
+    PoolStatus,
     ReasonCount,
     Status,
     TargetStatus,
@@ -35,6 +37,9 @@ from lbctl.daemon.reports.sensing import Sensed
 from lbctl.daemon.reports.services import ServiceReport, interface_status
 from lbctl.daemon.reports.targets import target_status
 from lbctl.dataplane.port import Attachment, Counters, Dataplane, FlowEntry
+
+_TRIES = 3
+"""So often a look is begun, before it is made in one go."""
 
 
 class Reporter:
@@ -70,26 +75,50 @@ class Reporter:
 
     def status(self) -> Status:
         """Everything, as of now."""
-        sensed = Sensed(counters=self._counters(), recent=self._recent, now=time.monotonic())
-        declaration = self._reconciler.declaration
-        standings = self._reconciler.standings()
-        served = {pool.name for pool in declaration.pools if takers(declaration, pool, standings)}
-        services = ServiceReport(self._reconciler, sensed=sensed, served=served)
-        pools = PoolReport(
+        sensed = self._sensed()
+        pools = self._pools(sensed)
+        return self._status(sensed, pools, [pools.pool(pool) for pool in self._reconciler.declaration.pools])
+
+    async def status_in_turns(self) -> Status:
+        """The same, but with thousands of backends it takes a while, and everybody else has a turn after each pool. If the
+        tables change meanwhile it is begun anew; if they always do, it is made at once."""
+        for _ in range(_TRIES):
+            declaration, current = self._reconciler.declaration, self._reconciler.current
+            sensed = self._sensed()
+            pools, found = self._pools(sensed), list[PoolStatus]()
+            for pool in declaration.pools:
+                found.append(pools.pool(pool))
+                await asyncio.sleep(0)
+                if self._reconciler.declaration is not declaration or self._reconciler.current is not current:
+                    break
+            else:
+                return self._status(sensed, pools, found)
+        return self.status()
+
+    def _sensed(self) -> Sensed:
+        return Sensed(counters=self._counters(), recent=self._recent, now=time.monotonic())
+
+    def _pools(self, sensed: Sensed) -> PoolReport:
+        return PoolReport(
             self._reconciler,
-            standings=standings,
+            standings=self._reconciler.standings(),
             sensed=sensed,
             connected=self._dataplane.connections(),
             unprobed=self._facts.unprobed,
             books=self._assigner.books,
         )
+
+    def _status(self, sensed: Sensed, report: PoolReport, pools: Iterable[PoolStatus]) -> Status:
+        declaration, standings = self._reconciler.declaration, report.standings
+        served = {pool.name for pool in declaration.pools if takers(declaration, pool, standings)}
+        services = ServiceReport(self._reconciler, sensed=sensed, served=served)
         nearby, claims = self._reconciler.neighbourhood, self._claims()
         return Status(
             daemon=self._daemon(claims),
             interfaces=tuple(interface_status(each, nearby, self._attachments) for each in declaration.interfaces),
             services=tuple(services.service(service) for service in declaration.services),
-            pools=tuple(pools.pool(pool) for pool in declaration.pools),
-            removed=tuple(pools.removed()),
+            pools=tuple(pools),
+            removed=tuple(report.removed()),
             claims=claims,
             removed_vips=self._removed_vips(),
             flow_table=self._flow_table(),

@@ -16,10 +16,7 @@ _PRIVATE = ("archives", "empty", "images")
 class Canned:
     """Keeps nothing, so that many tests may share one."""
 
-    async def settled(self) -> None:
-        pass
-
-    def status(self) -> Status:
+    async def status(self) -> Status:
         return samples.status()
 
     def flows(self, limit: int, backend: str | None) -> Flows:

@@ -64,7 +64,7 @@ class Fleet(Canned):
             raise UsageError(f"there is no {target}", hint="none")
         return found
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         return samples.status()
 
     async def target(self, target: Target) -> TargetStatus:

@@ -91,7 +91,7 @@ class Desk:
 
     def pool(self, name: str = "p") -> PoolStatus:
         """As `lbctl status` has it."""
-        return next(pool for pool in self.operator.status().pools if pool.name == name)
+        return next(pool for pool in self.operator.reporter.status().pools if pool.name == name)
 
     def backends(self, pool: str = "p") -> Mapping[str, BackendStatus]:
         """As `lbctl status` has them."""

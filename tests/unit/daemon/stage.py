@@ -72,7 +72,7 @@ class Stage:
         self.links = {each.name: each for each in (link, *others)}
 
     def status(self) -> Status:
-        return self.daemon.operator.status()
+        return self.daemon.operator.reporter.status()
 
     async def play(self, scene: Callable[[], Awaitable[None]]) -> None:
         declaration = self.start.declaration

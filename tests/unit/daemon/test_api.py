@@ -99,7 +99,7 @@ def test_drain_takes_effect_is_stored_and_logged_with_its_author(
     caplog.set_level(logging.INFO)
     assert ask(path, "POST", "/v1/backends/p/a/drain")[0] == 200
     assert json.loads((tmp_path / "state" / "overrides.json").read_text()) == {"drained": ["p/a"], "halted": []}
-    assert [row.state for row in daemon.operator.status().pools[0].backends] == ["draining", "unresolved"]
+    assert [row.state for row in daemon.operator.reporter.status().pools[0].backends] == ["draining", "unresolved"]
     author = f"by {pwd.getpwuid(os.getuid()).pw_name} (pid {os.getpid()})"
     assert (
         f"p/a drained: no new connections, live ones go on; warning: nobody in its pool takes new connections now, {author}"
@@ -128,7 +128,7 @@ def test_drain_that_cannot_be_stored_changes_nothing(path: Path, daemon: Daemon,
     assert status == 500
     assert "overrides.json cannot be written" in told.message
     assert "nothing was changed" in told.hint
-    assert daemon.operator.status().pools[0].backends[0].state != "draining"
+    assert daemon.operator.reporter.status().pools[0].backends[0].state != "draining"
 
 
 # Commands -------------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class Failing(Canned):
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         raise self._error
 
 

@@ -211,7 +211,9 @@ def test_table_of_sources_that_is_full_is_told(
     settle(desk)
     assert desk.assigner.is_full == is_full
     warned = [
-        line for line in desk.operator.status().daemon.warnings if line.startswith("no more sources can be assigned")
+        line
+        for line in desk.operator.reporter.status().daemon.warnings
+        if line.startswith("no more sources can be assigned")
     ]
     assert len(warned) == is_full
 

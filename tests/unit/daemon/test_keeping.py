@@ -60,7 +60,7 @@ def test_disk_that_refuses_is_told_with_what_follows_and_tried_again(
     keeper = keeper_of(desk)
     desk.disk_refuses("failover")
     desk.hear(keeper.keep(desk.facts))
-    assert "failover.json cannot be written: Is a directory" in str(desk.operator.status().daemon.last_error)
+    assert "failover.json cannot be written: Is a directory" in str(desk.operator.reporter.status().daemon.last_error)
     assert "until then a restart may make another backend the active one" in caplog.text
     desk.disk_recovers("failover")
     desk.hear(keeper.keep(desk.facts))

@@ -44,7 +44,7 @@ def refused(desk: Desk, verb: str, *told: object, **more: object) -> LbctlError:
 
 def labels(desk: Desk, **found: object) -> set[str]:
     """The backends whose state is one of these."""
-    rows = [(f"{pool.name}/{row.name}", row) for pool in desk.operator.status().pools for row in pool.backends]
+    rows = [(f"{pool.name}/{row.name}", row) for pool in desk.operator.reporter.status().pools for row in pool.backends]
     return {label for label, row in rows if all(getattr(row, key) == value for key, value in found.items())}
 
 
@@ -71,12 +71,12 @@ def test_drain_of_a_host_is_one_change_in_all_its_pools(desk: Desk) -> None:
 def test_change_of_several_that_cannot_be_saved_is_none_of_any(desk: Desk, verb: str) -> None:
     if verb == "enable":
         desk.hear(desk.operator.drain(HOST))
-    before, written = desk.operator.status().pools, len(desk.dataplane.written)
+    before, written = desk.operator.reporter.status().pools, len(desk.dataplane.written)
     desk.disk_refuses("overrides")
     with pytest.raises(SystemRequirementError, match=r"overrides\.json cannot be written"):
         desk.hear(getattr(desk.operator, verb)(HOST, *([7] if verb == "weigh" else [])))
     desk.rig.reconcile()
-    states = [[row.state for row in pool.backends] for pool in desk.operator.status().pools]
+    states = [[row.state for row in pool.backends] for pool in desk.operator.reporter.status().pools]
     assert states == [[row.state for row in pool.backends] for pool in before]
     assert len(desk.dataplane.written) == written
 

@@ -75,14 +75,14 @@ def test_pool_that_lives_on_its_fallback_has_no_shares_of_its_own(tmp_path: Path
     desk.rig.reconcile()
     assert desk.backends()["a"].share == 0
     assert desk.backends("spare")["x"].share == 1
-    assert desk.operator.status().services[0].state == "active"
+    assert desk.operator.reporter.status().services[0].state == "active"
 
 
 def test_service_without_anybody_in_pool_or_fallback_says_so(tmp_path: Path) -> None:
     desk = Desk(tmp_path, declared("a", keys="fallback: spare", spare=("x",)))
     desk.rig.fail("a", "x")
     desk.rig.reconcile()
-    service = desk.operator.status().services[0]
+    service = desk.operator.reporter.status().services[0]
     assert (service.state, service.reason) == ("no backend", "nobody in pool p takes new connections")
 
 
@@ -202,7 +202,7 @@ def test_service_tells_who_may_come_and_how_many_packets_of_others_did(tmp_path:
     desk = Desk(tmp_path, parse(CLASSES, source="lbctl.yaml"), dataplane=dataplane)
     desk.reporter.note()
     dataplane.denied = 5
-    (found,) = desk.operator.status().services
+    (found,) = desk.operator.reporter.status().services
     assert (found.allow, found.denied, found.denied_recently, found.announce) == (("192.0.2.0/24",), 5, 5, "arp")
 
 
@@ -226,7 +226,7 @@ def test_removed_backend_tells_what_becomes_of_its_connections(tmp_path: Path, k
     desk.reconciler.declare(declared("b address=192.0.2.12", keys=keys), now=desk.rig.now)
     desk.rig.reconcile()
     desk.rig.sweep()
-    (found,) = desk.operator.status().removed
+    (found,) = desk.operator.reporter.status().removed
     assert (found.name, found.state, found.reason) == ("p/a", "removed", reason)
     assert (found.flows, found.connections, found.packets, found.new_connections) == (1, 5, 7, 3)
     assert (found.weight, found.share, found.since_s, found.connection_limit) == (0, 0.0, None, None)
@@ -237,11 +237,11 @@ def test_removed_backend_of_an_earlier_daemon_is_told_by_its_number_until_it_goe
     desk.reconciler.declare(declared("b address=192.0.2.12"), now=desk.rig.now)
     desk.rig.reconcile()
     again = Desk(tmp_path, declared("b address=192.0.2.12"), dataplane=desk.dataplane)
-    assert [backend.name for backend in again.operator.status().removed] == ["#1"]
+    assert [backend.name for backend in again.operator.reporter.status().removed] == ["#1"]
     again.rig.now += 2 * HANDSHAKE_S
     again.rig.sweep()
     again.rig.reconcile()
-    assert again.operator.status().removed == ()
+    assert again.operator.reporter.status().removed == ()
 
 
 def test_status_weighs_the_backends_once_however_many_services_there_are(
@@ -258,13 +258,13 @@ def test_status_weighs_the_backends_once_however_many_services_there_are(
 
     monkeypatch.setattr(Reconciler, "standings", counted)
 
-    assert len(desk.operator.status().services) == 50
+    assert len(desk.operator.reporter.status().services) == 50
     assert len(calls) == 1
 
 
 def test_flow_tables_of_another_size_in_the_file_wait_for_the_next_start(tmp_path: Path) -> None:
     desk = Desk(tmp_path, declared("a"))
-    assert desk.operator.status().daemon.warnings == ()
+    assert desk.operator.reporter.status().daemon.warnings == ()
     desk.reconciler.declare(declared("a", director="tcp_flows: 65536"), now=desk.rig.now)
-    (warning,) = desk.operator.status().daemon.warnings
+    (warning,) = desk.operator.reporter.status().daemon.warnings
     assert warning.startswith("the flow tables were made for 131072 TCP and 65536 UDP flows; ")
