@@ -28,7 +28,8 @@ def apply(file: Path, yes: bool, confirm_s: float | None, socket: Path) -> None:
     """Put FILE in force, verified, or leave all as it was. Shows the plan and asks first.
 
     FILE is the daemon's own configuration unless you say otherwise; another one replaces its text, comments and all. With
-    --confirm that happens when it is confirmed. Who cut himself off need not do anything: what was in force before comes back.
+    --confirm that happens when it is confirmed. What somebody wrote there and did not apply yet is kept beside it. Who cut
+    himself off need not do anything: what was in force before comes back.
 
     What the kernel has is compared with what was written; if it differs, what was in force before is put back at once. No live
     session is moved or cut unless the plan says so.

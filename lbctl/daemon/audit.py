@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from lbctl.errors import LbctlError
 
 _log = logging.getLogger("lbctl.audit")
 
@@ -66,6 +69,13 @@ class AuditLog:
             self._path.replace(self._path.with_name(f"{FILE}.1"))
         with open(self._path, "a", encoding="utf-8", opener=_for_root_only) as file:
             file.write(f"{line}\n")
+
+
+def outcome_of(error: BaseException) -> str:
+    """What there is to say of a change that was not made, or not all of it."""
+    if isinstance(error, asyncio.CancelledError):
+        return "the daemon ended meanwhile"
+    return error.message if isinstance(error, LbctlError) else f"it failed: {error!r}"
 
 
 def _on_one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lbctl.daemon.audit import Actor, AuditLog
+from lbctl.daemon.audit import Actor, AuditLog, outcome_of
 from lbctl.daemon.models import Done, Problem
 from lbctl.daemon.sockets import Peer
 from lbctl.errors import ConfigError, ConflictError, LbctlError, UsageError
@@ -102,13 +102,7 @@ async def audited(request: Request, action: str, target: str, act: Awaitable[str
     try:
         message = await act
     except BaseException as error:  # unforeseen ones, too, and the daemon's end: some of it may have been done
-        audit.record(actor, action, target, outcome=_outcome(error), is_done=False)
+        audit.record(actor, action, target, outcome=outcome_of(error), is_done=False)
         raise
     audit.record(actor, action, target, outcome=message)
     return Done(message=message)
-
-
-def _outcome(error: BaseException) -> str:
-    if isinstance(error, asyncio.CancelledError):
-        return "the daemon ended meanwhile"
-    return error.message if isinstance(error, LbctlError) else f"it failed: {error!r}"

@@ -73,7 +73,7 @@ def sha256(text: str) -> str:
 
 
 def wait_rolled_back(daemon: Daemon) -> None:
-    """Noted as such, and told so, which comes last: the file has its former text by then."""
+    """Noted as such, and over: the file has its former text by then."""
     wait_until(
         lambda: outcomes(daemon, 1)[0][1] == "rolled back" and status(daemon).daemon.unconfirmed is None,
         deadline_s=30,

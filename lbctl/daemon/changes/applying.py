@@ -16,7 +16,7 @@ from lbctl.config.reading import MAX_BYTES
 from lbctl.core.changes import changes
 from lbctl.core.durations import seconds_text
 from lbctl.core.model import Declaration
-from lbctl.daemon.audit import ITSELF, SIGNAL, Actor, AuditLog
+from lbctl.daemon.audit import ITSELF, SIGNAL, Actor, AuditLog, outcome_of
 from lbctl.daemon.changes.changing import Changer
 from lbctl.daemon.changes.history import Entry, How, Outcome, digest
 from lbctl.daemon.changes.past import entry_text, told
@@ -67,10 +67,11 @@ class Applier:
                 self._require_nobody_waits()
                 text = await asyncio.to_thread(self._memory.config.text)
                 said = await self._put(Wanted(text=text, source=str(path), actor=SIGNAL, how=How.RELOAD))
-            except LbctlError as error:
-                self._facts.config_error = str(error)
-                _log.error("the configuration was not reloaded, the one before goes on: %s", error)
-                self._audit.record(SIGNAL, "reload", str(path), outcome=error.message, is_done=False)
+            except BaseException as error:  # unforeseen ones, too, and the daemon's end
+                self._facts.config_error = str(error) if isinstance(error, LbctlError) else outcome_of(error)
+                if isinstance(error, LbctlError):
+                    _log.error("the configuration was not reloaded, the one before goes on: %s", error)
+                self._audit.record(SIGNAL, "reload", str(path), outcome=outcome_of(error), is_done=False)
                 raise
             await self._changer.reduce()
             _log.info("reloaded %s", path)
@@ -172,6 +173,7 @@ class Applier:
         entry = begun if isinstance(begun, Entry) else begun.entry
         if self._memory.settle(entry, Outcome.FAILED, why=why):
             self._memory.forget_pending()
+        self._memory.prune()
 
     async def _same(self, wanted: Wanted) -> str:
         """All that there may be to do is to mend what somebody else wrote."""
@@ -213,15 +215,15 @@ class Applier:
 
     async def _take_back(self, waiting: Waiting, *, why: str) -> str:
         """What was in force before, is again; so is the file's text, if the file is where this one was applied from."""
-        refused = self._facts.in_force
         before = await asyncio.to_thread(self._memory.history.entry, waiting.pending.before)
         text = await asyncio.to_thread(self._memory.history.text, before.number)
         declaration = await self._reader.declaration(text, source=before.source)
         await self._changer.change(declaration, commit=_nothing)
         self._facts.in_force = InForce(text=text, source=before.source, entry=before)
         await self._give_back(waiting.pending)
-        said = await asyncio.to_thread(self._note_taken_back, waiting.entry, refused.text, text, why)
+        said = await asyncio.to_thread(self._note_taken_back, waiting.entry, text, why)
         self._ends_waiting()
+        await asyncio.to_thread(self._memory.prune)
         done = f"entry {waiting.entry.number} is rolled back ({why}), entry {before.number} is in force again"
         return _joined(done, said)
 
@@ -232,10 +234,11 @@ class Applier:
         except LbctlError as error:
             self._facts.failed(error)
 
-    def _note_taken_back(self, entry: Entry, refused: str, text: str, why: str) -> str | None:
-        said = self._memory.write_file(text) if self._memory.config.holds(refused) else self._memory.compare_file(text)
+    def _note_taken_back(self, entry: Entry, text: str, why: str) -> str | None:
+        is_in_file = self._memory.config.sha256() == entry.sha256
+        said = self._memory.write_file(text) if is_in_file else self._memory.compare_file(text)
         is_noted = self._memory.settle(entry, Outcome.ROLLED_BACK, why=why)
-        if is_noted or not self._memory.config.holds(refused):  # else the next start would go by that file
+        if is_noted or self._memory.config.sha256() != entry.sha256:  # else the next start would go by that file
             self._memory.forget_pending()
         return said
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lbctl.config.reading import read_regular
+from lbctl.daemon.changes.history import digest
 from lbctl.daemon.state.durable import replace_durably
 from lbctl.errors import LbctlError
 
@@ -26,20 +27,22 @@ class ConfigFile:
         """`ConfigError` if it cannot be read."""
         return read_regular(self.path)
 
-    def holds(self, text: str) -> bool:
-        """Whether that is its text; not if it cannot be read."""
+    def sha256(self) -> str | None:
+        """What its text is known by; nothing if it cannot be read."""
         try:
-            return self.text() == text
+            return digest(self.text())
         except LbctlError:
-            return False
-
-    def replace(self, text: str) -> str | None:
-        """Make that its text. Why that could not be done, or nothing."""
-        if self.holds(text):
             return None
+
+    def replace(self, text: str) -> None:
+        """Make that its text. `OSError` if that cannot be done."""
         target = self.path.resolve()  # a link stays one
-        try:
-            replace_durably(target, text, like=target.stat() if target.exists() else None)
-        except OSError as error:
-            return error.strerror or str(error)
-        return None
+        replace_durably(target, text, like=target.stat() if target.exists() else None)
+
+    def set_aside(self) -> Path:
+        """Have what it is now also by another name, which is told. `OSError` if that cannot be done."""
+        target = self.path.resolve()
+        aside = target.with_name(f"{target.name}.saved")
+        aside.unlink(missing_ok=True)
+        aside.hardlink_to(target)
+        return aside

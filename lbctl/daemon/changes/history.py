@@ -99,9 +99,9 @@ class History:
         return sorted({int(path.stem) for path in self._directory.glob("*.json") if path.stem.isdecimal()})
 
     def _read(self, number: int) -> Entry | None:
-        path = self._path(number, "json")
-        if number in self._unwritten:
-            return self._unwritten[number]
+        path, unwritten = self._path(number, "json"), self._unwritten.get(number)
+        if unwritten is not None:
+            return unwritten
         try:
             return Entry.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:

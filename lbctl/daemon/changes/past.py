@@ -36,7 +36,7 @@ def told(entries: Sequence[Entry], *, in_force: Entry | None, waiting: Waiting |
 def _entry(entry: Entry, present: int, waiting: Waiting | None) -> HistoryEntry:
     outcome = _TOLD[entry.outcome]
     if entry.number == present:
-        outcome = "unconfirmed" if waiting else "in force"
+        outcome = "unconfirmed" if waiting and waiting.entry.number == present else "in force"
     return HistoryEntry(
         number=entry.number,
         time=entry.time,

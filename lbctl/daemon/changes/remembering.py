@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lbctl.core.assignments import Book
@@ -73,6 +74,7 @@ class Memory:
         believe that it waits still."""
         self.history.catch_up()
         self._pending.clear()
+        self._facts.remark("pending", None)
 
     def _remember_present(self) -> Entry:
         """The disk refused it at the start."""
@@ -113,9 +115,10 @@ class Memory:
         return True
 
     def prune(self) -> None:
-        """Let the oldest entries go."""
+        """Let the oldest entries go, but not what is in force, nor what may be in force again next."""
         entry, waiting = self._facts.in_force.entry, self._facts.waiting
-        keep = {entry.number} if entry else set()
+        keep = {each.number for each in islice(self.history.known_good(), 2)}
+        keep |= {entry.number} if entry else set()
         keep |= {waiting.pending.number, waiting.pending.before} if waiting else set()
         try:
             self.history.prune(keep=frozenset(keep))
@@ -123,15 +126,30 @@ class Memory:
             _log.warning("the history is not pruned: %s", error)
 
     def write_file(self, text: str) -> str | None:
-        """Make this the file's text. What there is to say if it could not be."""
-        fault = self.config.replace(text)
-        said = f"{self.config.path} differs from what is in force, for it cannot be written: {fault}" if fault else None
-        self._facts.remark("file", said)
-        return said
+        """Make this the file's text. What there is to say if it could not be; or if it had one that nobody has applied yet."""
+        try:
+            aside = self._exchange(text)
+        except OSError as error:
+            fault = error.strerror or error
+            said = f"{self.config.path} differs from what is in force, for it cannot be written: {fault}"
+            self._facts.remark("file", said)
+            return said
+        self._facts.remark("file", None)
+        return f"{self.config.path} had a text that the history does not have: it is in {aside} now" if aside else None
+
+    def _exchange(self, text: str) -> Path | None:
+        """Where the file's text is that somebody wrote and the history does not have."""
+        found = self.config.sha256()
+        if found == digest(text):
+            return None
+        is_known = found in {entry.sha256 for entry in self.history.entries()} or not self.config.path.exists()
+        aside = None if is_known else self.config.set_aside()
+        self.config.replace(text)
+        return aside
 
     def compare_file(self, text: str) -> str | None:
         """What there is to say if the file does not have the text that was applied as its own."""
-        said = None if self.config.holds(text) else f"{self.config.path} differs from what is in force"
+        said = None if self.config.sha256() == digest(text) else f"{self.config.path} differs from what is in force"
         self._facts.remark("file", said)
         return said
 
@@ -155,7 +173,7 @@ class Memory:
         assert start.expired is not None
         try:
             refused = self.history.entry(start.expired.number)
-            if self.config.holds(self.history.text(refused.number)):
+            if self.config.sha256() == refused.sha256:
                 self.write_file(start.text)
         except LbctlError as error:
             self._facts.remark("pending", error.message)
