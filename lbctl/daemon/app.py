@@ -32,6 +32,7 @@ from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane import loader
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import sized
+from lbctl.dataplane.links import require_free
 from lbctl.dataplane.moving import Mover, needs_ipv6, price
 from lbctl.dataplane.objectfile import Build, start_build
 from lbctl.dataplane.vips import pinned_vips
@@ -78,6 +79,7 @@ async def _serve(options: Options, begun: Begun, surroundings: Surroundings, con
     if begun.start.config_error:
         _log.error("what was in force before is in force again, for the file is wrong: %s", begun.start.config_error)
     links = await surroundings.links(declaration)
+    require_free(options.pins, [link.attach_index for link in links.values()])
     with _building(begun, _features(options.pins, declaration)) as build:
         await surroundings.manage_neighbours(declaration, links)
         claims = asyncio.create_task(_claims(options.pins, declaration, surroundings, links))

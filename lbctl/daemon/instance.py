@@ -23,7 +23,7 @@ def only_instance(pins: Path) -> Iterator[None]:
             holder = holder_of(os.fstat(descriptor).st_ino, locks)
             raise SystemRequirementError(
                 f"another lbctl daemon{holder} writes to the pins in {pins}",
-                hint="stop it first, or give this one other --pins and another --socket",
+                hint="stop it first: systemctl stop lbctl; a network namespace has room for one",
             ) from None
         yield
     finally:

@@ -52,7 +52,7 @@ def open_control_socket(path: Path) -> socket.socket:
     if _is_answered(path):
         raise SystemRequirementError(
             f"another lbctl daemon answers on {path}",
-            hint="stop it first, or give this one another --socket and --pins",
+            hint="stop it first: systemctl stop lbctl; a network namespace has room for one",
         )
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:

@@ -77,6 +77,7 @@ def library() -> ctypes.CDLL:
     lib.bpf_map_delete_batch.argtypes = (c_int, c_void_p, POINTER(c_uint32), c_void_p)
     lib.bpf_obj_get_info_by_fd.argtypes = (c_int, c_void_p, POINTER(c_uint32))
     lib.bpf_link_create.argtypes = (c_int, c_int, c_int, POINTER(abi.LinkCreateOpts))
+    lib.bpf_xdp_query_id.argtypes = (c_int, c_int, POINTER(c_uint32))
     lib.bpf_prog_test_run_opts.argtypes = (c_int, POINTER(abi.TestRunOpts))
     lib.ring_buffer__new.argtypes = (c_int, abi.RingCallback, c_void_p, c_void_p)
     lib.ring_buffer__new.restype = c_void_p
@@ -176,6 +177,13 @@ def create_xdp_link(program: int, ifindex: int, *, generic: bool) -> int:
     return checked(
         library().bpf_link_create(program, ifindex, ATTACH_XDP, byref(opts)), f"attaching to interface {ifindex}"
     )
+
+
+def xdp_program(ifindex: int) -> int:
+    """The id of the XDP program on an interface, in whatever mode; 0 if there is none."""
+    found = c_uint32()
+    checked(library().bpf_xdp_query_id(ifindex, 0, byref(found)), "query the XDP program of an interface")
+    return found.value
 
 
 def update_link(link: int, program: int) -> None:

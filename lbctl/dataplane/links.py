@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lbctl.core.model import AttachMode
@@ -140,8 +140,9 @@ def _no_native(ifindex: int, reason: str) -> SystemRequirementError:
 def _is_taken(ifindex: int) -> SystemRequirementError:
     name = _name(ifindex)
     return SystemRequirementError(
-        f"{name} already has an XDP program that is not lbctl's",
-        hint=f"see it with `ip -details link show dev {name}`; end who owns it, or: ip link set dev {name} xdp off",
+        f"{name} already has an XDP program that is not this lbctl's",
+        hint=f"see it with `ip -details link show dev {name}`; end who owns it, or: ip link set dev {name} xdp off "
+        "(if it is an lbctl's with other pins: stop that, then lbctl detach --pins DIRECTORY)",
     )
 
 
@@ -170,6 +171,16 @@ def tidy_links(pins: Path) -> None:
             path.unlink()
         elif ifindex != named:
             path.rename(path.with_name(_SEPARATOR.join(("link", str(ifindex), mode.value))))
+
+
+def require_free(pins: Path, ifindices: Iterable[int]) -> None:
+    """`SystemRequirementError` if an interface has a program that is not behind a link in this pin directory. To be asked
+    before anything is changed: it may be another lbctl's, whose rules and routes would be taken away."""
+    tidy_links(pins)
+    ours = {ifindex for _, ifindex, _ in pinned_links(pins)}
+    for ifindex in ifindices:
+        if ifindex not in ours and bpf.xdp_program(ifindex):
+            raise _is_taken(ifindex)
 
 
 def detach(pins: Path) -> int:

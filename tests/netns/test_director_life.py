@@ -104,6 +104,21 @@ def test_daemon_second_on_the_same_socket_is_refused_and_leaves_it(lab: Lab, dae
     assert status(daemon).daemon.pid == daemon.pid
 
 
+def test_daemon_second_on_the_same_interface_is_refused_and_disturbs_nothing(
+    lab: Lab, daemon: Daemon, line: Line
+) -> None:
+    """The first one's rules and routes would be replaced by its own, and servers seem to be dead."""
+    before = traces(daemon)
+    other, pins = daemon.directory / "other.yaml", lab.plan.bpffs / "other"
+    other.write_text(configuration(lab.backends[1]))
+    done = run_another(daemon, "--pins", pins, "--socket", daemon.directory / "other.sock", "--config", other)
+    assert done.returncode == 1
+    assert "error: eth0 already has an XDP program that is not this lbctl's" in done.stderr
+    assert traces(daemon) == before
+    assert "somebody deleted" not in daemon.log.read_text()
+    assert line.is_alive
+
+
 def test_daemon_with_pins_that_are_not_on_a_bpffs_is_refused_with_the_command(daemon: Daemon, tmp_path: Path) -> None:
     done = run_another(daemon, "--pins", tmp_path / "pins", "--socket", daemon.directory / "other.sock")
     assert done.returncode == 1

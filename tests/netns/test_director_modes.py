@@ -117,7 +117,7 @@ def test_director_where_another_xdp_program_is_ends_with_the_interfaces_name(lab
     try:
         daemon = Daemon(lab, config=configuration(*lab.backends, mode=mode))
         with pytest.raises(
-            LabError, match=r"error: eth0 already has an XDP program that is not lbctl's\n  hint: see it"
+            LabError, match=r"error: eth0 already has an XDP program that is not this lbctl's\n  hint: see it"
         ):
             daemon.start()
         assert there.removesuffix("drv") in daemon.node.run(["ip", "link", "show", "dev", "eth0"]).stdout

@@ -101,7 +101,7 @@ def test_instance_second_is_refused_naming_the_process_of_the_first(tmp_path: Pa
             SystemRequirementError, match=rf"daemon \(process {os.getpid()}\) writes to the pins"
         ) as caught:
             only_instance(tmp_path).__enter__()
-        assert "--pins" in caught.value.hint
+        assert "systemctl stop lbctl" in caught.value.hint
     with only_instance(tmp_path):
         pass
 
