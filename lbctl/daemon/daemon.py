@@ -43,7 +43,7 @@ from lbctl.daemon.verifying import Verifier
 from lbctl.daemon.watching import Watching
 from lbctl.dataplane.port import Dataplane
 from lbctl.errors import KernelError, LbctlError
-from lbctl.network.port import Link, NeighbourChanged
+from lbctl.network.port import Link, NeighbourChanged, PathsTouched
 
 SWEEP_INTERVAL_S = RECHECK_INTERVAL_S = 10.0
 FIRST_VERDICTS_S = 1.0
@@ -68,6 +68,7 @@ class Daemon:
         self._changing = asyncio.Lock()
         self._has_news = asyncio.Event()
         self._has_link_news = asyncio.Event()
+        self._has_path_news = asyncio.Event()
         self._has_verdicts = asyncio.Event()
         overrides = OverrideStore(state)
         self.audit = AuditLog(state)
@@ -168,6 +169,9 @@ class Daemon:
         return (
             whenever(self._has_news, self._reconcile, changing=self._changing, failed=self._facts.failed),
             whenever(self._has_link_news, self._links_changed, changing=self._changing, failed=self._facts.failed),
+            whenever(
+                self._has_path_news, self._interfaces.restore_paths, changing=self._changing, failed=self._facts.failed
+            ),
             self._sweep_forever(),
             self._keeper.keep_forever(self._changing, self._facts),
             self._ramping.ramp_forever(self._changing, self._facts),
@@ -211,6 +215,8 @@ class Daemon:
             if isinstance(event, NeighbourChanged):
                 if self._reconciler.neighbour_seen(event.neighbour):
                     self._has_news.set()
+            elif isinstance(event, PathsTouched):
+                self._has_path_news.set()
             elif self._interfaces.concerns(event):
                 self._has_link_news.set()
 

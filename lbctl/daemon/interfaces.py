@@ -78,6 +78,12 @@ class Interfaces:
         """Another file was declared: until all is settled for it, nobody is heard whom it has not."""
         self._monitor.leave_others(self._reconciler.declaration)
 
+    async def restore_paths(self) -> None:
+        """Put rules and routes of the probes back that somebody else deleted: without them healthy servers seem to be dead."""
+        if await self._surroundings.lacks_probe_paths():
+            await self.settle(self.links, anew=True)
+            _log.warning("somebody deleted rules or routes of lbctl's probes (protocol 108); they are put back")
+
     def concerns(self, event: LinkChanged) -> bool:
         """Whether a change is one of ours, or of the device below one."""
         names = {interface.name for interface in self._reconciler.declaration.interfaces}

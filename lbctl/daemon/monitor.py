@@ -187,7 +187,8 @@ def explain(
     failure: ProbeResult, *, at_vip: ProbeResult, at_real: ProbeResult, backend: Backend, vip: Address
 ) -> ProbeResult:
     """A failure, in the light of whether the port opens at the VIP and at the real address. Other results stay as they
-    are."""
+    are. A server that answers there is alive: that the VIP is unreachable may be the director's own fault, and is no evidence
+    that its connections are dead."""
     if failure.outcome not in _NEEDING_EXPLANATION or at_vip.outcome.is_alive or not at_real.outcome.is_alive:
         return failure
     where = f"{endpoint(backend.address, backend.check.port)} answers at the real address"
@@ -195,4 +196,5 @@ def explain(
         detail = f"VIP refused: {where}, but nothing listens on {vip}; bind the server to all addresses"
     else:
         detail = f"VIP not accepted: {where}, but not for {vip}; put {vip} on the backend's loopback"
-    return replace(failure, detail=detail)
+    outcome = Outcome.TIMEOUT if failure.outcome is Outcome.UNREACHABLE else failure.outcome
+    return replace(failure, outcome=outcome, detail=detail)

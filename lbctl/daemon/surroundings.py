@@ -145,6 +145,10 @@ class Surroundings:
         self._give_back_marks(self._marks.keys() - {backend.label for backend in declaration.backends()})
         return {label: refused[way[0]] for label, way in wanted.items() if way[0] in refused}
 
+    async def lacks_probe_paths(self) -> bool:
+        """Whether somebody else deleted some of the rules and routes that were set."""
+        return self._ways is not None and not await self.network.has_probe_paths(_paths(self._ways.values()))
+
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
         """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service
         first; from the director's own address of the backend's family."""

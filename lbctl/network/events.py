@@ -1,4 +1,4 @@
-"""The stream of neighbour and link changes, from a netlink socket of its own.
+"""The stream of changes of neighbours and links, and of lbctl's rules and routes, from a netlink socket of its own.
 
 The socket's receive buffer is the only queue, so that a flood costs no memory: when it overruns (ENOBUFS), the stream
 subscribes anew, dumps, and reports the differences from what it reported before. What is pending is reduced to the last
@@ -20,7 +20,8 @@ from lbctl.core.model import Address
 from lbctl.network.links import is_up, read_link, read_links
 from lbctl.network.neighbours import decode, read_neighbours
 from lbctl.network.netlink import Netlink
-from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent
+from lbctl.network.policy import decode_route, decode_rule
+from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, PathsTouched
 from lbctl.network.refusals import explained
 from lbctl.network.rtnetlink import messages
 from lbctl.network.surprises import left_out
@@ -31,7 +32,9 @@ _RTMGRP_LINK = 0x1
 _RTMGRP_NEIGH = 0x4
 _RTMGRP_IPV4_IFADDR = 0x10
 _RTMGRP_IPV6_IFADDR = 0x100
-_GROUPS = _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
+_RTMGRP_PATHS = 0x40 | 0x80 | 0x400 | 1 << 18
+"""IPv4 routes and rules, IPv6 routes and rules."""
+_GROUPS = _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR | _RTMGRP_PATHS
 _SO_RCVBUFFORCE = 33
 
 _RTM_NEWLINK, _RTM_DELADDR = 16, 21
@@ -39,6 +42,8 @@ _LINK_MESSAGES = frozenset({_RTM_NEWLINK, 17, 20, _RTM_DELADDR})
 """The others are RTM_DELLINK and RTM_NEWADDR."""
 _RTM_NEWNEIGH = 28
 _RTM_DELNEIGH = 29
+_PATH_DELETIONS = {25: decode_route, 33: decode_rule}
+"""By RTM_DELROUTE and RTM_DELRULE."""
 
 _INTERFACE = struct.Struct("=B3xi")
 """Family and index, at the same place in ifinfomsg and ifaddrmsg."""
@@ -121,7 +126,7 @@ class EventStream:
         _log.warning("network events overran the socket buffer; reading the kernel's tables anew")
         self._socket.close()
         self._socket = self._subscribe()
-        return await self._differences(losers=frozenset(self._links))
+        return [*await self._differences(losers=frozenset(self._links)), PathsTouched()]
 
     async def _differences(self, *, losers: frozenset[int] = frozenset()) -> list[NetworkEvent]:
         """What a dump shows against what was reported. ``losers`` are the links that may have lost their routes meanwhile."""
@@ -136,17 +141,20 @@ class EventStream:
     async def _digest(self, messages: list[bytes]) -> list[NetworkEvent]:
         neighbours: dict[_Key, Neighbour] = {}
         touched: list[Touched] = []
+        paths: list[PathsTouched] = []
         for message in messages:
             with left_out("a change"):
                 found = read_change(message)
                 if isinstance(found, Neighbour):
                     neighbours[found.ifindex, found.address] = found
+                elif isinstance(found, PathsTouched):
+                    paths = [found]
                 elif found is not None:
                     touched.append(found)
         with explained("read links"):
             links = {ifindex: await read_link(self._netlink, ifindex) for ifindex in {link.ifindex for link in touched}}
         losers = frozenset(link.ifindex for link in touched if link.lost_routes)
-        return [*self._tell_neighbours(neighbours.values()), *self._tell_links(links, losers=losers)]
+        return [*self._tell_neighbours(neighbours.values()), *self._tell_links(links, losers=losers), *paths]
 
     def _tell_neighbours(self, entries: Iterable[Neighbour]) -> Iterator[NeighbourChanged]:
         for entry in entries:
@@ -171,14 +179,16 @@ class EventStream:
                 yield LinkChanged(ifindex=ifindex, link=link)
 
 
-def read_change(message: bytes) -> Neighbour | Touched | None:
-    """What a message of the kernel's groups is about: a neighbour as it is now, a link, or nothing of ours. Raises `ValueError`
-    or `struct.error` for a message that is none."""
+def read_change(message: bytes) -> Neighbour | Touched | PathsTouched | None:
+    """What a message of the kernel's groups is about: a neighbour as it is now, a link, a path of ours that is gone, or nothing
+    of ours. Raises `ValueError` or `struct.error` for a message that is none."""
     told, *_ = messages(message)
     if told.kind in _LINK_MESSAGES:
         family, ifindex = _INTERFACE.unpack_from(told.body)
         is_down = told.kind == _RTM_NEWLINK and not is_up(*_FLAGS.unpack_from(told.body))
         return Touched(ifindex, is_down or (told.kind == _RTM_DELADDR and family == socket.AF_INET))
+    if told.kind in _PATH_DELETIONS:
+        return PathsTouched() if _PATH_DELETIONS[told.kind](told.body) else None
     entry = decode(told.body) if told.kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) else None
     if entry is None:
         return None

@@ -60,6 +60,11 @@ class PathTables:
     rules: frozenset[Rule] = frozenset()
     routes: frozenset[Route] = frozenset()
 
+    def has_all(self, wanted: PathTables) -> bool:
+        """Whether nothing of these is missing, other than routes that the kernel drops together with a link."""
+        lasting = {route for route in wanted.routes if route.via is None}
+        return wanted.shelves <= self.shelves and wanted.rules <= self.rules and lasting <= self.routes
+
     def superseded_by(self, wanted: PathTables) -> frozenset[Route]:
         """The routes that no wanted route will replace in its slot."""
         kept = {route.slot for route in wanted.routes}

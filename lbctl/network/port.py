@@ -67,7 +67,13 @@ class LinkChanged:
     link: Link | None
 
 
-NetworkEvent = NeighbourChanged | LinkChanged
+@dataclass(frozen=True, slots=True)
+class PathsTouched:
+    """A rule or a route of lbctl's was deleted, by lbctl itself or by somebody else (``ip rule flush``, a network manager that
+    starts), or may have been: what is told of them was lost."""
+
+
+NetworkEvent = NeighbourChanged | LinkChanged | PathsTouched
 
 
 MARK_BASE = 0x6C62_0000
@@ -121,6 +127,10 @@ class Network(Protocol):
         (also from an earlier run), touch nothing else. Idempotent. To be repeated when a link came up: the kernel drops
         the routes of one that goes down (its paths are unreachable meanwhile). Tells the marks of paths that were refused,
         and why; they keep back none of the others."""
+        ...
+
+    async def has_probe_paths(self, paths: frozenset[ProbePath]) -> bool:
+        """Whether the rules and routes of these are there, other than routes that a link takes along."""
         ...
 
     async def change_probe_paths(

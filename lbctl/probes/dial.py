@@ -181,6 +181,7 @@ async def dial(target: Target) -> Wire:
 
 async def _connect(sock: socket.socket, target: Target, *, by: float) -> None:
     try:
+        _set_off(sock, target)
         async with asyncio.timeout_at(by):
             await asyncio.get_running_loop().sock_connect(sock, (str(target.address), target.port))
     except TimeoutError:
@@ -190,6 +191,22 @@ async def _connect(sock: socket.socket, target: Target, *, by: float) -> None:
         if outcome is None:
             raise _local_fault(error, target) from error
         raise WireError(outcome, f"{_words(error)} on port {target.port}") from None
+
+
+def _set_off(sock: socket.socket, target: Target) -> None:
+    """Send the SYN. That there is no way for a marked one is told before anything is sent, and says nothing of the server:
+    somebody deleted the rules or routes of the probes. (A router's word to the same effect comes later.)"""
+    try:
+        sock.connect((str(target.address), target.port))
+    except BlockingIOError:
+        return
+    except OSError as error:
+        if target.mark and error.errno == errno.ENETUNREACH:
+            raise NetworkError(
+                f"no probe is sent to {endpoint(target.address, target.port)}: its policy rule or route is missing",
+                hint="see who deletes rules with protocol 108: ip rule; lbctl puts them back",
+            ) from error
+        raise
 
 
 def _outcome(error: OSError, target: Target) -> Outcome | None:

@@ -30,7 +30,6 @@ H, R, U, T, F = Outcome.HEALTHY, Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.T
 EXPLANATIONS = (
     # the check, the port at the VIP, the port at the real address
     (T, T, H, NOT_ACCEPTED),
-    (U, U, H, NOT_ACCEPTED),
     (R, R, H, NOT_BOUND),
     (T, R, H, NOT_BOUND),
     (T, H, H, AS_IT_IS),  # the port opens, the application hangs
@@ -54,6 +53,13 @@ def test_failure_is_explained_by_what_the_two_addresses_answer(
 ) -> None:
     told = explain(result(check), at_vip=result(at_vip), at_real=result(at_real), backend=BACKEND, vip=VIP)
     assert (told.outcome, told.detail) == (check, says)
+
+
+def test_unreachable_vip_of_a_server_that_answers_is_no_evidence_that_it_is_dead() -> None:
+    """The director's own rules and routes may be gone: its clients are not reset for that."""
+    told = explain(result(U), at_vip=result(U), at_real=result(H), backend=BACKEND, vip=VIP)
+    assert (told.outcome, told.detail) == (T, NOT_ACCEPTED)
+    assert not told.outcome.is_transport_evidence
 
 
 # On loopback: 127.0.0.2 plays the VIP, 127.0.0.1 the real address ------------------------------------------------------
