@@ -8,13 +8,13 @@ import click
 
 from lbctl.cli.client import APPLY_TIMEOUT_S, post
 from lbctl.cli.deciding import decided, require_somebody
-from lbctl.cli.options import CONFIG, Duration, socket_option
+from lbctl.cli.options import CONFIG, PATH, Duration, socket_option
 from lbctl.config.reading import read_text
 from lbctl.daemon.models import Application, Done, Proposal
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path), default=CONFIG)
+@click.argument("file", type=PATH, default=CONFIG)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--confirm",

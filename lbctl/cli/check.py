@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from lbctl.cli.options import PATH
 from lbctl.config.describe import describe, warnings
 from lbctl.config.loader import load
 from lbctl.config.reference import reference
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=PATH, required=False)
 @click.option(
     "--reference", "wants_reference", is_flag=True, help="Print every key a file may have (Markdown), and end."
 )

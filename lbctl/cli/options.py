@@ -16,6 +16,10 @@ SOCKET = Path("/run/lbctl/lbctl.sock")
 STATE = Path("/var/lib/lbctl")
 
 
+PATH = click.Path(path_type=Path, readable=False)
+"""Whether it may be read is found out by reading it: then the message says who may, and what else is wrong comes first."""
+
+
 class Duration(click.ParamType[float]):
     """A number with a unit, as in the file; seconds."""
 
@@ -36,7 +40,7 @@ class Duration(click.ParamType[float]):
 
 socket_option = click.option(
     "--socket",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=SOCKET,
     envvar="LBCTL_SOCKET",
     show_default=True,
@@ -45,7 +49,7 @@ socket_option = click.option(
 )
 pins_option = click.option(
     "--pins",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=PINS,
     envvar="LBCTL_PINS",
     show_default=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lbctl.cli.client import PLAN_TIMEOUT_S, post
-from lbctl.cli.options import CONFIG, socket_option
+from lbctl.cli.options import CONFIG, PATH, socket_option
 from lbctl.cli.plan_view import show
 from lbctl.cli.render import console
 from lbctl.config.reading import read_text
@@ -19,10 +19,10 @@ THERE_ARE_CHANGES = 3
 
 
 @click.command(epilog="Exit codes: 0 nothing to do, 1 it failed, 2 the file is wrong, 3 there are changes, or drift.")
-@click.argument("file", type=click.Path(path_type=Path), default=CONFIG)
+@click.argument("file", type=PATH, default=CONFIG)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts: all of it.")
 @click.option("--offline", is_flag=True, help="Ask no daemon: compare with the file named by --against.")
-@click.option("--against", type=click.Path(path_type=Path), metavar="OLD", help="The file to compare with, offline.")
+@click.option("--against", type=PATH, metavar="OLD", help="The file to compare with, offline.")
 @socket_option
 def plan(file: Path, as_json: bool, offline: bool, against: Path | None, socket: Path) -> None:
     """Compare FILE (the daemon's own configuration, if you name none) with what is in force, and change nothing.

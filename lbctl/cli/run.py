@@ -7,19 +7,17 @@ from pathlib import Path
 
 import click
 
-from lbctl.cli.options import CONFIG, SOCKET, STATE, pins_option
+from lbctl.cli.options import CONFIG, PATH, SOCKET, STATE, pins_option
 from lbctl.errors import SystemRequirementError
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, show_default=True, help="The configuration.")
+@click.option("--config", type=PATH, default=CONFIG, show_default=True, help="The configuration.")
 @pins_option
-@click.option(
-    "--socket", type=click.Path(path_type=Path), default=SOCKET, show_default=True, help="Control socket to create."
-)
+@click.option("--socket", type=PATH, default=SOCKET, show_default=True, help="Control socket to create.")
 @click.option(
     "--state",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=STATE,
     show_default=True,
     help="Directory for what must outlast a restart: drains and halts, active backends, assignments, applied files.",

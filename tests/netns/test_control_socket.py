@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import grp
+import importlib
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from lbctl.cli.main import main
 from lbctl.daemon import sockets
 from lbctl.dataplane.objectfile import DISTRIBUTION_PYTHON
 from tests.unit.daemon.served import daemon_on_fakes, served
@@ -92,6 +95,25 @@ def test_user_in_the_group_is_answered_and_can_take_nothing_away(path: Path, gro
     assert found.pop("stream") == "HTTP/1.1 200"
     assert found.pop("datagram") == "OSError"  # another kind of socket
     assert set(found.values()) == {"PermissionError"}
+
+
+def test_user_who_is_not_in_the_group_is_told_who_may(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A child of this process, for that user may not be able to read what it is made of."""
+    importlib.import_module("lbctl.cli.status")
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        try:
+            main(["status", "--socket", str(path)])
+        except SystemExit as ended:
+            sys.stderr.flush()
+            os._exit(int(ended.code or 0))
+        os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    said = f"error: you may not use {path}\n  hint: become root, or a member of the group lbctl\n"
+    assert capfd.readouterr().err == said
 
 
 def test_socket_and_its_directory_have_the_modes_that_say_so(path: Path) -> None:
