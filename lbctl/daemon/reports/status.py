@@ -186,6 +186,8 @@ class Reporter:
         """Live flows; those of one backend (a label, also of one that was removed), or all."""
         reconciler = self._reconciler
         names = backend_names(reconciler.current, reconciler.index, reconciler.labels)
+        if backend is not None and all(name.split(" ")[0] != backend for name in names.values()):
+            reconciler.require_backend(backend)
         references = None if backend is None else [ref for ref, name in names.items() if name.split(" ")[0] == backend]
         found = self._dataplane.flows(limit=limit + 1, references=references)
         return Flows(flows=tuple(_flow(entry, names) for entry in found[:limit]), truncated=len(found) > limit)

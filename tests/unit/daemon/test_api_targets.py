@@ -98,3 +98,9 @@ def test_conflict_is_a_problem_of_its_own(tmp_path: Path) -> None:
         status, told = problem(path, "POST", "/v1/pools/p/drain?spare_last=true")
     assert status == 409
     assert told.message == "nobody else in pool p takes new connections, so pool p was not drained"
+
+
+def test_flows_of_a_backend_that_never_was_are_refused_and_not_none(unchanged: Path) -> None:
+    """None would say that its host may be switched off."""
+    status, told = problem(unchanged, "GET", "/v1/flows?backend=p%2Faa")
+    assert (status, told.message) == (404, "there is no backend p/aa")
