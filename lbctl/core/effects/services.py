@@ -9,7 +9,7 @@ from lbctl.core.durations import seconds_text
 from lbctl.core.effects.effect import Effect, EffectKind
 from lbctl.core.effects.outlook import Outlook
 from lbctl.core.effects.wording import counted, listed, named, prefix_text
-from lbctl.core.model import Address, Announce, Network, Service, WrongPort
+from lbctl.core.model import Address, Announce, Declaration, Network, Service, WrongPort
 from lbctl.core.tables import ServiceKey
 
 
@@ -20,6 +20,7 @@ def services(outlook: Outlook) -> Iterator[Effect]:
     yield from _other_ways(outlook, before, after)
     yield from _ended(outlook, before, after)
     yield from _begun(before, after)
+    yield from _more_vips(outlook)
     for was, service in _stays(before, after):
         yield from _another_pool(outlook, was, service)
         if was.allow != service.allow:
@@ -90,6 +91,29 @@ def _begun(before: Keyed, after: Keyed) -> Iterator[Effect]:
     for service, keys in _grouped(after, before):
         who = f", of {named([prefix_text(prefix) for prefix in service.allow])} only" if service.allow else ""
         yield _of(service, f"{_where(service, keys)} is served: new connections{who} go to pool {service.pool}")
+
+
+def _more_vips(outlook: Outlook) -> Iterator[Effect]:
+    """A server is checked at each VIP of its pool. One that lacks the new VIP is down for the others as well."""
+    before, after = _vips_by_pool(outlook.before), _vips_by_pool(outlook.after)
+    for pool in outlook.after.pools:
+        fresh = [vip for vip in after[pool.name] if vip not in before.get(pool.name, ())]
+        if fresh and before.get(pool.name):
+            what = f"its backends are checked at {named([str(vip) for vip in fresh])} from now on"
+            lacking = "it" if len(fresh) == 1 else "one"
+            text = f"{pool.name}: {what}; who lacks {lacking} on the loopback goes down for every service"
+            yield Effect(text=text, kind=EffectKind.NEW_CONNECTIONS, pool=pool.name)
+
+
+def _vips_by_pool(declaration: Declaration) -> Mapping[str, Mapping[Address, None]]:
+    """Those of its own services, and of those that it is the fallback of."""
+    fallbacks = {pool.name: pool.fallback for pool in declaration.pools}
+    found: dict[str, dict[Address, None]] = {name: {} for name in fallbacks}
+    for service in declaration.services:
+        for name in (service.pool, fallbacks[service.pool]):
+            if name is not None:
+                found[name][service.vip] = None
+    return found
 
 
 def _another_pool(outlook: Outlook, was: Service, service: Service) -> Iterator[Effect]:

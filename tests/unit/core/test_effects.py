@@ -142,6 +142,8 @@ EDITS = {
         [
             "log: 192.0.2.100 udp 514 is no longer served: new connections are refused; there are no live ones",
             "log: 192.0.2.103 udp 514 is served: new connections go to pool logs",
+            "logs: its backends are checked at 192.0.2.103 from now on; "
+            "who lacks it on the loopback goes down for every service",
         ],
     ),
     "a shorter idle limit": (
