@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lbctl.core.effects.outlook import Outlook
+from lbctl.core.effects.services import vips_by_pool
 from lbctl.core.effects.wording import counted, named
 from lbctl.core.features import Features, features_in, features_of
 from lbctl.core.ids import identity
+from lbctl.core.model import Address, Declaration
 from lbctl.core.plan import (
     SetBackend,
     SetInterface,
@@ -29,6 +32,8 @@ COMPILE_S = 1.5
 """About, measured with all features on two processors; the program before goes on meanwhile."""
 VIP_PROBE_S = 0.6
 """Three probes (RFC 5227 section 2.1.1), 0.2 s apart; all VIPs are asked for at once."""
+Ways: TypeAlias = frozenset[tuple[str, str, Address, Address]]
+"""Those of the checks: the backend's label, interface and address, and the VIP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,8 @@ def prices(outlook: Outlook, *, features: Features) -> tuple[Price, ...]:
     """Of all that follows from the declaration; ``features`` are those of the program at work."""
     steps = diff(outlook.was, outlook.will_be).steps
     writes = list(_writes(outlook, steps))
-    return (*_compiled(outlook, features), *_asked(outlook), *writes, *_verified(writes), *_announced(steps))
+    before = (*_compiled(outlook, features), *_asked(outlook), *_resolved(outlook), *_routed(outlook))
+    return (*before, *writes, *_verified(writes), *_announced(steps))
 
 
 def _compiled(outlook: Outlook, features: Features) -> Iterator[Price]:
@@ -68,6 +74,59 @@ def _asked(outlook: Outlook) -> Iterator[Price]:
     if fresh:
         text = f"ask the network whether anybody else has {named([str(vip) for vip in fresh])}"
         yield Price(text=text, takes_s=VIP_PROBE_S)
+
+
+def _resolved(outlook: Outlook) -> Iterator[Price]:
+    """The kernel's entries for servers, of which there is one on an interface however many pools a server is in."""
+    before, after = _neighbours(outlook.before), _neighbours(outlook.after)
+    told = [f"have the kernel resolve {counted(len(after - before), 'neighbour')}"] if after - before else []
+    if before - after:
+        told.append(f"let go of {counted(len(before - after), 'neighbour')}, once no connection goes there")
+    if told:
+        yield Price(text="; ".join(told))
+
+
+def _neighbours(declaration: Declaration) -> frozenset[tuple[str, Address]]:
+    return frozenset((backend.interface, backend.address) for backend in declaration.backends())
+
+
+def _routed(outlook: Outlook) -> Iterator[Price]:
+    """What the director's own policy routing has for the checks: a rule for each backend, and for each of its VIPs a route and
+    an unreachable one behind it."""
+    stay = _with_the_same_ways(outlook)
+    before, after = _ways(outlook.before, stay), _ways(outlook.after, stay)
+    told = [
+        f"{verb} {_rules_and_routes(some, others)}"
+        for verb, some, others in (("add", after, before), ("remove", before, after))
+        if some - others
+    ]
+    if told:
+        yield Price(text=f"{', '.join(told)} of the checks")
+
+
+def _rules_and_routes(some: Ways, others: Ways) -> str:
+    """Those of some that the others do not have."""
+    rules = len({label for label, *_ in some} - {label for label, *_ in others})
+    routes = counted(2 * len(some - others), "route")
+    return f"{counted(rules, 'rule')} and {routes}" if rules else routes
+
+
+def _ways(declaration: Declaration, others: frozenset[str]) -> Ways:
+    vips = vips_by_pool(declaration)
+    found = [backend for backend in declaration.backends() if backend.label not in others]
+    return frozenset((b.label, b.interface, b.address, vip) for b in found for vip in vips[b.pool])
+
+
+def _with_the_same_ways(outlook: Outlook) -> frozenset[str]:
+    """Labels: mostly of nearly all backends, which may be thousands, and addresses are slow to hash."""
+    before, after = vips_by_pool(outlook.before), vips_by_pool(outlook.after)
+    pools = {name for name, vips in after.items() if before.get(name) == vips}
+    places = {
+        label: (was.interface, was.address) for label, was in outlook.backends_before.items() if was.pool in pools
+    }
+    return frozenset(
+        label for label, b in outlook.backends_after.items() if places.get(label) == (b.interface, b.address)
+    )
 
 
 def _verified(writes: Sequence[Price]) -> Iterator[Price]:

@@ -95,7 +95,7 @@ def _begun(before: Keyed, after: Keyed) -> Iterator[Effect]:
 
 def _more_vips(outlook: Outlook) -> Iterator[Effect]:
     """A server is checked at each VIP of its pool. One that lacks the new VIP is down for the others as well."""
-    before, after = _vips_by_pool(outlook.before), _vips_by_pool(outlook.after)
+    before, after = vips_by_pool(outlook.before), vips_by_pool(outlook.after)
     for pool in outlook.after.pools:
         fresh = [vip for vip in after[pool.name] if vip not in before.get(pool.name, ())]
         if fresh and before.get(pool.name):
@@ -105,7 +105,7 @@ def _more_vips(outlook: Outlook) -> Iterator[Effect]:
             yield Effect(text=text, kind=EffectKind.NEW_CONNECTIONS, pool=pool.name)
 
 
-def _vips_by_pool(declaration: Declaration) -> Mapping[str, Mapping[Address, None]]:
+def vips_by_pool(declaration: Declaration) -> Mapping[str, Mapping[Address, None]]:
     """Those of its own services, and of those that it is the fallback of."""
     fallbacks = {pool.name: pool.fallback for pool in declaration.pools}
     found: dict[str, dict[Address, None]] = {name: {} for name in fallbacks}
