@@ -8,13 +8,13 @@ import click
 
 from lbctl.cli.client import APPLY_TIMEOUT_S, post
 from lbctl.cli.deciding import decided, require_somebody
-from lbctl.cli.options import CONFIG, PATH, Duration, socket_option
+from lbctl.cli.options import Duration, file_argument, socket_option
 from lbctl.config.reading import read_text
 from lbctl.daemon.models import Application, Done, Proposal
 
 
 @click.command()
-@click.argument("file", type=PATH, default=CONFIG)
+@file_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--confirm",
@@ -27,9 +27,9 @@ from lbctl.daemon.models import Application, Done, Proposal
 def apply(file: Path, yes: bool, confirm_s: float | None, socket: Path) -> None:
     """Put FILE in force, verified, or leave all as it was. Shows the plan and asks first.
 
-    FILE is the daemon's own configuration unless you say otherwise; another one replaces its text, comments and all. With
-    --confirm that happens when it is confirmed. What somebody wrote there and did not apply yet is kept beside it. Who cut
-    himself off need not do anything: what was in force before comes back.
+    FILE is /etc/lbctl/lbctl.yaml, or what LBCTL_CONFIG says, unless you name one. If it is not the daemon's own configuration,
+    it replaces the text of that, comments and all; with --confirm that happens when it is confirmed. What somebody wrote there
+    and did not apply yet is kept beside it. Who cut himself off need not do anything: what was in force before comes back.
 
     What the kernel has is compared with what was written; if it differs, what was in force before is put back at once. No live
     session is moved or cut unless the plan says so.

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from lbctl.cli.deciding import is_somebody_there
 from lbctl.cli.options import pins_option
 from lbctl.daemon.teardown import tear_down
-from lbctl.errors import SystemRequirementError
+from lbctl.errors import SystemRequirementError, UsageError
 
 
 @click.command()
@@ -25,6 +26,8 @@ def detach(pins: Path, yes: bool) -> None:
     if not pins.is_dir():
         click.echo(f"nothing was attached: {pins} does not exist")
         return
+    if not yes and not is_somebody_there():
+        raise UsageError("nobody can be asked here, for the input is no terminal", hint="say --yes: traffic stops then")
     if not yes:
         click.confirm("Every connection through this director's VIPs will end. Go on?", abort=True)
     links = tear_down(pins)

@@ -51,7 +51,7 @@ def _print(event: EventStatus, *, as_json: bool) -> None:
         click.echo(f"{event.lost} events were lost: they came faster than they are read", err=True)
     at = event.time.astimezone().strftime("%H:%M:%S.%f")[:-3]
     reason = click.style(f"{event.reason:<{_REASON_WIDTH}}", fg="red" if event.kind == "drop" else "green")
-    click.echo(" ".join([at, reason, *_words(event)]))
+    click.echo(" ".join([at, reason, *_words(event)]), color=False if os.environ.get("NO_COLOR") else None)
 
 
 def _words(event: EventStatus) -> Iterator[str]:

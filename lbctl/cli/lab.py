@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lbctl.errors import UsageError
+from lbctl.errors import SystemRequirementError, UsageError
 from lbctl.lab import session
 from lbctl.lab.node import Node
 from lbctl.lab.topology import Lab, plan_lab
@@ -46,6 +47,9 @@ for i in 1 2 3 4 5 6; do {lbctl} lab shell client1 curl -s http://{vip}:{port}/;
 # what the director says; try `drain servers/backend1` and `enable servers/backend1` in place of `status`
 {lbctl} lab shell director {inside} status
 
+# a change: edit {paths.config}, then
+{lbctl} lab shell director {inside} plan     # and `apply`, `history`, `rollback` in place of `plan`
+
 # the end of it all
 {lbctl} lab down\
 """
@@ -63,6 +67,7 @@ def lab() -> None:
 @click.option("--flooding", is_flag=True, help="The switch never learns: every frame reaches every port.")
 def up(backends: int, clients: int, directors: int, flooding: bool) -> None:
     """Build the network, leave it standing, and tell what to try in it."""
+    _require_root()
     plan = plan_lab(directors=directors, backends=backends, clients=clients, flooding=flooding)
     standing = session.up(plan)
     for director in standing.directors:
@@ -78,6 +83,7 @@ def down() -> None:
 
     Also removes what demonstrations and tests that were killed have left on this machine.
     """
+    _require_root()
     removed = session.remove_abandoned()
     if removed:
         click.echo(f"removed what killed labs had left: {', '.join(removed)}")
@@ -95,7 +101,13 @@ def down() -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def shell(node: str, command: tuple[str, ...]) -> None:
     """Run COMMAND on NODE (director, backend1, client1, … or switch), or open a shell there."""
+    _require_root()
     session.shell(node, command)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise SystemRequirementError("lbctl lab needs root, for it makes network namespaces", hint="run it as root")
 
 
 def _prepare_director(standing: Lab, director: Node) -> None:

@@ -56,4 +56,5 @@ pins_option = click.option(
     show_envvar=True,
     help="Directory on a BPF file system that holds the data plane.",
 )
+file_argument = click.argument("file", type=PATH, default=CONFIG, envvar="LBCTL_CONFIG")
 target_argument = click.argument("target", metavar="TARGET")

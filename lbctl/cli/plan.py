@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lbctl.cli.client import PLAN_TIMEOUT_S, post
-from lbctl.cli.options import CONFIG, PATH, socket_option
+from lbctl.cli.options import PATH, file_argument, socket_option
 from lbctl.cli.plan_view import show
 from lbctl.cli.render import console
 from lbctl.config.reading import read_text
@@ -19,13 +19,13 @@ THERE_ARE_CHANGES = 3
 
 
 @click.command(epilog="Exit codes: 0 nothing to do, 1 it failed, 2 the file is wrong, 3 there are changes, or drift.")
-@click.argument("file", type=PATH, default=CONFIG)
+@file_argument
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts: all of it.")
 @click.option("--offline", is_flag=True, help="Ask no daemon: compare with the file named by --against.")
 @click.option("--against", type=PATH, metavar="OLD", help="The file to compare with, offline.")
 @socket_option
 def plan(file: Path, as_json: bool, offline: bool, against: Path | None, socket: Path) -> None:
-    """Compare FILE (the daemon's own configuration, if you name none) with what is in force, and change nothing.
+    """Compare FILE (/etc/lbctl/lbctl.yaml, or what LBCTL_CONFIG says, if you name none) with what is in force; change nothing.
 
     Shown are the keys that differ; what that does: which new connections go elsewhere, which live sessions are touched as of
     now; the steps that carry it out, with their price; and drift: what of the kernel's tables lbctl did not write. New backends

@@ -44,7 +44,9 @@ def show(report: PlanReport, out: Console) -> None:
 
 
 def _section(heading: str, rows: Sequence[tuple[Text, ...]], out: Console) -> None:
-    """Marks in a column of their own, so that long lines are folded beside them."""
+    """Marks in a column of their own, so that long lines are folded beside them. Nothing if there are no lines."""
+    if not rows:
+        return
     out.print(Text(heading, "bold"))
     table = Table.grid(padding=(0, 1))
     for row in rows[:_MOST]:

@@ -31,13 +31,18 @@ def require_target(target: Target, declaration: Declaration, *, known: Collectio
         case OneBackend():
             require(str(target), declared=[backend.label for backend in declaration.backends()], known=known)
         case WholePool():
-            _require_pool(target.pool, [pool.name for pool in declaration.pools])
+            _require_pool(target.pool, declaration)
         case Host():
             _require_host(target.address, [backend.address for backend in declaration.backends()])
 
 
-def _require_pool(name: str, declared: Sequence[str]) -> None:
+def _require_pool(name: str, declaration: Declaration) -> None:
+    """What has the name of a backend is taken for one whose pool was left out."""
+    declared = [pool.name for pool in declaration.pools]
     if name not in declared:
+        backends = [backend.label for backend in declaration.backends() if backend.name == name]
+        if backends:
+            raise UsageError(f"there is no pool {name}", hint=f"did you mean {' or '.join(backends[:_NEAREST])}?")
         close = difflib.get_close_matches(name, declared, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(close)}?" if close else f"the pools are: {listed(declared)}"
         raise UsageError(f"there is no pool {name}", hint=hint)

@@ -124,7 +124,7 @@ def _environment(lab: LabPlan, node: NodePlan) -> dict[str, str]:
     extra = {"PATH": path, "PS1": prompt, "PROMPT_COMMAND": f"PS1={shlex.quote(prompt)}"}
     if node.role is Role.DIRECTOR:
         paths = paths_of(lab, node.name)
-        extra |= {"LBCTL_SOCKET": str(paths.socket), "LBCTL_PINS": str(paths.pins)}
+        extra |= {"LBCTL_SOCKET": str(paths.socket), "LBCTL_PINS": str(paths.pins), "LBCTL_CONFIG": str(paths.config)}
     return {**os.environ, **extra}
 
 

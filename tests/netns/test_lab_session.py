@@ -140,11 +140,12 @@ def lbctl(tmp_path: Path) -> Iterator[Path]:
 
 def test_lab_up_steps_followed_to_the_letter_work(lbctl: Path) -> None:
     told = run(f"{lbctl} lab up").stdout
-    servers, daemon, client, status, end = steps_of(told)
+    servers, daemon, client, status, plan, end = steps_of(told)
     with started(servers), started(daemon):
         page = wait_until(lambda: answered(client), deadline_s=30, what="a page through the virtual address")
         assert set(page.split()) <= {"backend1", "backend2", "backend3"}
         assert "native" in run(status).stdout
+        assert "Nothing to do" in run(plan).stdout
         drain = status.replace(" status", " drain servers/backend1")
         assert "no new connections" in run(drain).stdout
         assert "backend1" not in answered(client).split()

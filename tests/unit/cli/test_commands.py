@@ -188,10 +188,12 @@ def test_backend_that_does_not_exist_is_told_with_the_nearest(tmp_path: Path) ->
     with served(daemon_on_fakes(tmp_path).operator, tmp_path / "sock") as path:
         ended = run("drain", "p/aa", "--socket", path)
         odd = run("drain", "p/b?x=1 #%2f..", "--socket", path)
+        bare = run("drain", "b", "--socket", path)
     assert ended == Ended(code=2, out="", err="error: there is no backend p/aa\n  hint: did you mean p/a?\n")
     assert odd == Ended(
         code=2, out="", err="error: there is no backend p/b?x=1 #%2f..\n  hint: the backends are: p/a, p/b\n"
     )
+    assert bare == Ended(code=2, out="", err="error: there is no pool b\n  hint: did you mean p/b?\n")
 
 
 def test_backend_drained_and_enabled_is_told_in_words(tmp_path: Path) -> None:
@@ -228,6 +230,26 @@ def test_flows_of_one_backend_are_its_own_even_when_it_was_removed(canned: Path)
     told = run("flows", "--socket", canned, "--backend", "archives/pacs10", "--json").out
     assert [str(flow.client) for flow in Flows.model_validate_json(told).flows] == ["192.0.2.202"]
     assert run("flows", "--socket", canned, "--backend", "pacs10").code == 2
+
+
+def test_detach_where_nobody_can_be_asked_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    ended = run("detach", "--pins", tmp_path)
+    assert ended == Ended(
+        code=2,
+        out="",
+        err="error: nobody can be asked here, for the input is no terminal\n  hint: say --yes: traffic stops then\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [("up",), ("down",), ("shell", "client1")])
+def test_lab_by_somebody_who_is_not_root_is_refused_before_anything(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    ended = run("lab", *arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "error: lbctl lab needs root, for it makes network namespaces\n  hint: run it as root\n"
 
 
 def test_detach_of_pins_that_do_not_exist_says_so_without_asking(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,3 +55,16 @@ def test_events_that_nobody_reads_any_more_end_quietly(canned: Path) -> None:
     command = f"{sys.executable} -m lbctl events --socket {canned} | head -1"
     done = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False)
     assert (len(done.stdout.splitlines()), "Traceback" in done.stderr) == (1, False)
+
+
+@pytest.mark.parametrize(("no_color", "is_coloured"), [("", True), ("1", False)])
+def test_events_on_a_terminal_are_coloured_unless_the_environment_says_no(
+    canned: Path, no_color: str, is_coloured: bool
+) -> None:
+    keyboard, screen = pty.openpty()
+    with os.fdopen(keyboard, "rb", buffering=0) as shown:
+        environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+        argv = [sys.executable, "-m", "lbctl", "events", "--socket", str(canned)]
+        subprocess.run(argv, stdout=screen, stderr=subprocess.DEVNULL, env=environment, check=True)
+        os.close(screen)
+        assert (b"\x1b" in shown.read(4096)) is is_coloured

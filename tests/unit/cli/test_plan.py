@@ -92,6 +92,19 @@ def test_plan_of_changes_shows_them_and_ends_with_3(own: Path) -> None:
     ]
 
 
+def test_plan_without_steps_has_no_heading_for_them(own: Path) -> None:
+    """A check at other times writes nothing to the kernel's tables."""
+    ended = plan(proposed(own, file("a", "b").replace("rise: 2", "rise: 2, interval: 7s")))
+    assert "at other times" in ended.out and "Steps" not in ended.out
+    assert ended.out.splitlines()[-1].endswith("Nothing is written to the kernel's tables.")
+
+
+def test_plan_without_a_file_is_of_the_one_that_the_environment_names(own: Path) -> None:
+    path = proposed(own, file("a weight=50", "b"))
+    ended = run("plan", "--socket", own.with_name("sock"), environment={"LBCTL_CONFIG": str(path)})
+    assert ended.code == 3 and ended.out.startswith(f"{path} against")
+
+
 def test_plan_of_what_cuts_sessions_says_so_first_and_last(own: Path) -> None:
     ended = plan(proposed(own, file("a", "b", keys="policy: failover")))
     lines = ended.out.splitlines()
