@@ -58,7 +58,7 @@ BPF_F_TABLE("lpm_trie", struct source_key6, struct source, lb_sources6, 1, NO_PR
 BPF_F_TABLE("percpu_array", u32, struct candidate, lb_candidates, 1, 0);
 
 /* Connections between SYN and first ACK, direct-mapped, one word each (see recent.h): a flood overwrites, never grows. */
-BPF_F_TABLE("array", u32, u64, lb_half_opens, 1, 0);
+BPF_F_TABLE("array", u32, u64, lb_half_opens, 1, MMAPABLE);
 
 /* When the SYN of a connection came, if it is one that is timed: by the row of its half-open entry. */
 BPF_F_TABLE("array", u32, u32, lb_handshake_starts, 1, 0);

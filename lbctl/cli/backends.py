@@ -25,7 +25,9 @@ def drain(target: str, wait: bool, timeout_s: float | None, socket: Path) -> Non
     """Give backends no new connections; their live ones go on, the idle ones too. Lasts through restarts.
 
     TARGET is POOL/BACKEND, a POOL, or the address of a host: what it is in all pools. With --wait, the exit code is 0 when
-    nobody is connected any more, and 1 when the time is over; the drain stays either way, also after Ctrl-C.
+    nobody is connected any more, nor can be: a client that was let in just before the drain is waited for until its handshake
+    is complete, or, if it never will be, for about a minute. It is 1 when the time is over; the drain stays either way, also
+    after Ctrl-C. What the file loses meanwhile is waited for, too.
 
     Where only one backend of a pool is active (policy failover), draining that one makes another active and RESETS its
     connections. Where storage is private, its assigned sources are refused until `lbctl enable`: nobody else has their studies.

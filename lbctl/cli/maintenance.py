@@ -14,7 +14,7 @@ import click
 from lbctl.cli.client import get, post, target_resource
 from lbctl.cli.options import Duration, socket_option
 from lbctl.cli.render import duration
-from lbctl.cli.waiting import Emptying, Waiter, no_longer_drained, too_late, undrained
+from lbctl.cli.waiting import REMOVED, Emptying, Waiter, no_longer_drained, too_late, undrained
 from lbctl.core.targets import Host, OneBackend, Target, WholePool, named, typed
 from lbctl.daemon.models import Done, PoolStatus, Status, TargetBackend, TargetStatus
 from lbctl.errors import DaemonUnreachableError, LbctlError, UsageError
@@ -113,7 +113,8 @@ def _stages(socket: Path, targets: Sequence[str]) -> list[Stage]:
     found: dict[Target, tuple[TargetBackend, ...]] = {}
     for target in map(named, targets):
         rows = _look(socket, target)
-        hosts = [Host(row.address) for row in rows] if isinstance(target, WholePool) else [target]
+        declared = [row for row in rows if row.state != REMOVED]
+        hosts = [Host(row.address) for row in declared] if isinstance(target, WholePool) else [target]
         for host in hosts:
             if host not in found:
                 found[host] = rows if host is target else _look(socket, host)
@@ -191,7 +192,7 @@ def _take_out(socket: Path, stage: Stage, manner: Manner) -> None:
     emptying = Emptying()
     found = Waiter(socket).wait(stage.target, emptying.is_over, emptying.said, timeout_s=manner.timeout_s)
     if found is None:
-        raise too_late(socket, stage.target, manner.timeout_s)
+        raise too_late(socket, stage.target, emptying, timeout_s=manner.timeout_s)
     if undrained(found):
         raise no_longer_drained(found)
     stage.phase = Phase.EMPTY
@@ -229,7 +230,7 @@ def _bring_back(socket: Path, stage: Stage, manner: Manner) -> None:
     expected = {(row.pool, row.name) for row in stage.backends if row.state in _WELL or row.override}
 
     def awaited(found: TargetStatus) -> list[TargetBackend]:
-        return [row for row in found.backends if (row.pool, row.name) in expected]
+        return [row for row in found.backends if (row.pool, row.name) in expected and row.state != REMOVED]
 
     found = Waiter(socket).wait(
         stage.target,

@@ -19,7 +19,10 @@ from lbctl.daemon.models import Done, TargetBackend, TargetStatus
 from lbctl.errors import DaemonUnreachableError, LbctlError
 
 POLL_S = 0.5
+REMOVED = "removed"
+"""The state of a backend that the file no longer has, while it may have connections."""
 _MANY = 10
+_EMPTY = "nobody is connected"
 _SILENT = "the daemon does not answer; the wait goes on"
 _COUNTING_S = 1.0
 """A sweep takes a moment: what it counted is of that moment at least."""
@@ -84,19 +87,29 @@ class Emptying:
         self._began = time.monotonic()
 
     def is_over(self, found: TargetStatus) -> bool:
-        """Nobody is connected any more; also when somebody ended the drain, for then it will not be."""
-        return undrained(found) != () or all(self._is_empty(each, found) for each in found.backends)
+        """Nobody is connected, and nobody can be any more; also when somebody ended the drain, for then it will not be."""
+        return undrained(found) != () or not self.rest(found)
 
     def said(self, found: TargetStatus) -> Sequence[str]:
         """A line a backend; of many, only for those that are not empty."""
-        empty = [each for each in found.backends if self._is_empty(each, found)]
+        empty = [each for each in found.backends if not self._rest_of(each, found)]
         has_many = len(found.backends) > _MANY
         shown = [each for each in found.backends if not (has_many and each in empty)]
-        lines = [_line(each, is_counted=self._is_counted(each, found)) for each in shown]
+        lines = [f"{_label(each)}: {self._rest_of(each, found) or _EMPTY}{_state(each)}" for each in shown]
         return [*lines, *([f"{len(empty)} of {len(found.backends)} backends are empty"] if has_many else [])]
 
-    def _is_empty(self, backend: TargetBackend, found: TargetStatus) -> bool:
-        return left(backend) == 0 and self._is_counted(backend, found)
+    def rest(self, found: TargetStatus) -> Sequence[str]:
+        """What there is to wait for yet, in words."""
+        return [f"{_label(each)}: {rest}" for each in found.backends if (rest := self._rest_of(each, found))]
+
+    def _rest_of(self, backend: TargetBackend, found: TargetStatus) -> str:
+        if backend.takes_new:
+            return "it takes new connections, for the kernel refused the drain so far"
+        if left(backend):
+            return f"{_amount(backend)} left"
+        if backend.half_open:
+            return f"no connection left, but {_plural(backend.half_open, 'handshake')} may still be completed"
+        return "" if self._is_counted(backend, found) else "no connection left; UDP flows are being counted"
 
     def _is_counted(self, backend: TargetBackend, found: TargetStatus) -> bool:
         if backend.udp_flows is None:
@@ -115,37 +128,36 @@ def drain_and_wait(socket: Path, target: Target, *, timeout_s: float | None) -> 
             "no longer waiting; the drain stays", hint=f"to end it: lbctl enable {typed(target)}"
         ) from None
     if found is None:
-        raise too_late(socket, target, timeout_s or 0.0)
+        raise too_late(socket, target, emptying, timeout_s=timeout_s or 0.0)
     if undrained(found):
         raise no_longer_drained(found)
     click.echo(f"{target}: nobody is connected any more")
 
 
-def too_late(socket: Path, target: Target, timeout_s: float) -> LbctlError:
+def too_late(socket: Path, target: Target, emptying: Emptying, *, timeout_s: float) -> LbctlError:
     """What to say when the time is over."""
     word = typed(target)
     hint = f"lbctl drain --wait {word} waits on, lbctl halt {word} cuts them off, lbctl enable {word} ends the drain"
     try:
-        rows = get(socket, target_resource(target), TargetStatus).backends
+        rest = emptying.rest(get(socket, target_resource(target), TargetStatus))
     except DaemonUnreachableError:
         return LbctlError(f"the daemon did not answer for long, and {target} is still drained", hint=hint)
-    rest = ", ".join(f"{_amount(row)} at {row.pool}/{row.name}" for row in rows if left(row))
-    return LbctlError(
-        f"not empty after {duration(timeout_s)}: {rest or 'the last one ended just now'}; the drain stays", hint=hint
-    )
+    more = [f"and {len(rest) - _MANY} more"] if len(rest) > _MANY else []
+    told = "; ".join([*rest[:_MANY], *more]) or "the last one ended just now"
+    return LbctlError(f"not empty after {duration(timeout_s)} ({told}); the drain stays", hint=hint)
 
 
 def no_longer_drained(found: TargetStatus) -> LbctlError:
     """What to say when somebody enabled it meanwhile."""
     return LbctlError(
-        f"{', '.join(undrained(found))} takes new connections again: somebody ended the drain meanwhile",
+        f"{', '.join(undrained(found))} takes new connections: somebody ended the drain, or changed the file, meanwhile",
         hint="who it was: audit.jsonl in the state directory, or journalctl -u lbctl",
     )
 
 
 def undrained(found: TargetStatus) -> tuple[str, ...]:
-    """The backends that are neither drained nor halted, by label."""
-    return tuple(f"{backend.pool}/{backend.name}" for backend in found.backends if backend.override is None)
+    """The backends that are neither drained, nor halted, nor removed from the file, by label."""
+    return tuple(_label(each) for each in found.backends if each.override is None and each.state != REMOVED)
 
 
 def left(backend: TargetBackend) -> int:
@@ -153,12 +165,12 @@ def left(backend: TargetBackend) -> int:
     return backend.connections + (backend.udp_flows or 0)
 
 
-def _line(backend: TargetBackend, *, is_counted: bool) -> str:
-    told = f"{_amount(backend)} left"
-    if left(backend) == 0:
-        told = "nobody is connected" if is_counted else "no connection left; UDP flows are being counted"
-    more = "" if backend.state in ("draining", "halted", "standby") else f" ({backend.state}: {backend.reason})"
-    return f"{backend.pool}/{backend.name}: {told}{more}"
+def _label(backend: TargetBackend) -> str:
+    return f"{backend.pool}/{backend.name}"
+
+
+def _state(backend: TargetBackend) -> str:
+    return "" if backend.state in ("draining", "halted", "standby") else f" ({backend.state}: {backend.reason})"
 
 
 def _amount(backend: TargetBackend) -> str:

@@ -44,7 +44,7 @@ class Backends:
 
     def freed(self) -> Mapping[int, int]:
         """The last generation of each id that is free now."""
-        free = np.flatnonzero((self._entries["state"] == 0) & (self._generations() != 0)).tolist()
+        free = np.flatnonzero((self._entries["state"] == 0) & (self.generations() != 0)).tolist()
         return {i: int(self._entries[i]["link"]) >> 48 for i in free}
 
     def write(self, step: SetBackend) -> None:
@@ -81,13 +81,13 @@ class Backends:
         """What a sweep goes by."""
         return Known(
             live=self._entries["state"] != BackendState.ABSENT,
-            generations=self._generations().astype(np.uint32),
+            generations=self.generations().astype(np.uint32),
             full=self.counts.is_full(),
         )
 
     def by_id(self, counts: Mapping[int, int]) -> Mapping[int, int]:
         """Counts by reference as counts by id; those of servers whose id was given away count for nobody."""
-        generations = self._generations()
+        generations = self.generations()
         return {id_of(ref): count for ref, count in counts.items() if generations[id_of(ref)] == ref >> 16}
 
     def connections(self) -> Mapping[int, Connected]:
@@ -98,6 +98,7 @@ class Backends:
             for i in np.flatnonzero(self._entries["state"]).tolist()
         }
 
-    def _generations(self) -> NDArray[np.uint64]:
+    def generations(self) -> NDArray[np.uint64]:
+        """The latest of each id; shape (backends,)."""
         generations: NDArray[np.uint64] = self._entries["link"] >> np.uint64(48)
         return generations

@@ -72,6 +72,7 @@ class FakeDataplane:
         self.members: dict[int, Members] = {}
         self.live_flows: list[FlowEntry] = []
         self.connected: dict[int, Connected] = {}
+        self.handshaking: dict[int, int] = {}
         self.assigned: dict[Assigned, int] = {}
         self.claimed: dict[Address, Claim] = {}
         self.watched: frozenset[str] = frozenset()
@@ -195,6 +196,10 @@ class FakeDataplane:
     def connections(self) -> Mapping[int, Connected]:
         """What the test put there."""
         return {number: self.connected.get(number, Connected()) for number in self.backends}
+
+    def half_open(self) -> Mapping[int, int]:
+        """What the test put there."""
+        return dict(self.handshaking)
 
     def assignments(self) -> Mapping[Assigned, int]:
         """What the test put there."""

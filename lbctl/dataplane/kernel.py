@@ -31,6 +31,7 @@ from lbctl.dataplane.counters import PER_CPU, CounterTables
 from lbctl.dataplane.events import Events, Watch
 from lbctl.dataplane.flows import FlowTables
 from lbctl.dataplane.globals import Globals
+from lbctl.dataplane.half_opens import HalfOpens
 from lbctl.dataplane.interfaces import Interfaces
 from lbctl.dataplane.layout import FLOW_MAPS
 from lbctl.dataplane.links import Links
@@ -57,7 +58,10 @@ from lbctl.dataplane.specialising import put_to_work, retire
 from lbctl.dataplane.vips import VIP_MAPS, Numbers, Vips
 from lbctl.errors import SystemRequirementError
 
-SHARED = ("lb_vip_filter", "lb_services", *POOL_MAPS, "lb_backends", "lb_connections", "lb_handshake_times")
+SHARED = (
+    *("lb_vip_filter", "lb_services", *POOL_MAPS, "lb_backends"),
+    *("lb_connections", "lb_half_opens", "lb_handshake_times"),
+)
 """The maps whose memory user space shares with the program."""
 
 
@@ -88,6 +92,7 @@ class KernelDataplane:
         self._pools = PoolTables({name: shared[name] for name in POOL_MAPS})
         self._backends = Backends(shared["lb_backends"], shared["lb_connections"], self._counters.begin_backend)
         self._connections = self._backends.counts
+        self._half_opens = HalfOpens(shared["lb_half_opens"], now=self.clock.jiffies)
         self._assignments = Assignments(self._hashes(ASSIGNMENT_MAPS))
 
     def _open_flows(self) -> None:
@@ -220,6 +225,10 @@ class KernelDataplane:
     def connections(self) -> Mapping[int, Connected]:
         """The TCP connections of each backend that the tables have, by id."""
         return self._backends.connections()
+
+    def half_open(self) -> Mapping[int, int]:
+        """The TCP connections whose SYN went to a backend and whose first ACK may still come, by id, where there are any."""
+        return self._half_opens.by_backend(self._backends.generations())
 
     def assignments(self) -> Mapping[Assigned, int]:
         """The backend reference of each source of a pool with private storage."""

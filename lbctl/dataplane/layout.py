@@ -224,7 +224,7 @@ MAPS: Mapping[str, MapSpec] = {
     "lb_sources4": trie(SOURCE_KEY4, SOURCE, SOURCES, refers_to=(_SERVICES,)),
     "lb_sources6": trie(SOURCE_KEY6, SOURCE, SOURCES, refers_to=(_SERVICES,)),
     "lb_candidates": per_cpu(CANDIDATE, 1),
-    "lb_half_opens": array(WORD, HALF_OPENS, refers_to=(_BACKENDS,)),
+    "lb_half_opens": array(WORD, HALF_OPENS, flags=MMAPABLE, refers_to=(_BACKENDS,)),
     "lb_handshake_starts": array(INDEX, HALF_OPENS),
     "lb_handshake_times": array(HANDSHAKE_TIMES, BACKENDS, flags=MMAPABLE, refers_to=(_BACKENDS,)),
     "lb_fragments": array(WORD, FRAGMENTS, refers_to=(_BACKENDS,)),

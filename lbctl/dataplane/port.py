@@ -212,6 +212,11 @@ class Dataplane(Protocol):
         """The TCP connections of each backend that the tables have, by id."""
         ...
 
+    def half_open(self) -> Mapping[int, int]:
+        """The TCP connections whose SYN went to a backend and whose first ACK may still come, by id, where there are any. They
+        count as connections before they cease to be half-open."""
+        ...
+
     def assignments(self) -> Mapping[Assigned, int]:
         """The backend reference of each source of a pool with private storage."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -11,9 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
 
-from lbctl.cli.client import post, put
-from lbctl.daemon.models import Done, Weighting
+from lbctl.cli.client import get, post, put
+from lbctl.daemon.models import Done, TargetStatus, Weighting
 from lbctl.lab.daemon import Daemon
 from lbctl.lab.node import Node
 from lbctl.lab.topology import SUBNET, VIP, Lab, plan_lab
@@ -147,11 +150,56 @@ def test_drain_that_waits_ends_with_the_last_connection(lab: Lab, daemon: Daemon
         assert said(daemon, "drain").endswith("lines/a: nobody is connected any more\n")
 
 
+class Handshake:
+    """A TCP connection to the VIP that is begun, completed and ended by a frame each; its client, which nobody else is, answers
+    nothing of what it gets."""
+
+    def __init__(self, lab: Lab, *, port: int) -> None:
+        self._node, self._port = lab.clients[0], port
+        self._link = Ether(src=self._node.mac, dst=lab.director.mac)
+
+    def send(self, flags: str, *, seq: int) -> None:
+        segment = TCP(sport=self._port, dport=TCP_PORT, flags=flags, seq=seq, ack=0 if flags == "S" else 1)
+        with self._node.enter(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
+            raw.bind((self._node.interface, 0))
+            raw.send(bytes(self._link / IP(src=str(SUBNET[222]), dst=str(VIP)) / segment))
+
+
+def begun_with_first_backend(lab: Lab, daemon: Daemon) -> Handshake:
+    """A handshake whose SYN went to ``a``."""
+    for port in range(50_000, 50_100):
+        begun = Handshake(lab, port=port)
+        begun.send("S", seq=1)
+        wait_until(lambda: sum(half_open(daemon)) == 1, deadline_s=20, what=lambda: f"a SYN in {half_open(daemon)}")
+        if half_open(daemon)[0]:
+            return begun
+        begun.send("A", seq=2)
+        begun.send("FA", seq=2)
+        wait_until(lambda: sum(half_open(daemon)) == 0, deadline_s=20, what=lambda: f"no SYN in {half_open(daemon)}")
+    raise AssertionError("of a hundred connections none went to the first backend")
+
+
+def half_open(daemon: Daemon) -> list[int]:
+    return [row.half_open for row in get(daemon.socket, "/v1/pools/lines", TargetStatus).backends]
+
+
+def test_drain_that_waits_does_not_end_before_a_handshake_that_began_earlier(lab: Lab, daemon: Daemon) -> None:
+    handshake = begun_with_first_backend(lab, daemon)
+    waiting = spawn(daemon, "drain", "lines/a", "--wait", "--timeout", "60s")
+    wait_said(daemon, "drain", "lines/a: no connection left, but 1 handshake may still be completed")
+    handshake.send("A", seq=2)
+    wait_said(daemon, "drain", "lines/a: 1 connection left")
+    assert waiting.poll() is None
+    handshake.send("FA", seq=2)
+    assert waiting.wait(timeout=20) == 0
+    assert said(daemon, "drain").endswith("lines/a: nobody is connected any more\n")
+
+
 def test_drain_that_waits_too_long_ends_with_one_and_cuts_nobody(lab: Lab, daemon: Daemon) -> None:
     with line_to(lab.clients[0], lab.backends[0]) as line:
         ended = daemon.ctl("drain", "lines/a", "--wait", "--timeout", "1s", check=False)
         assert ended.returncode == 1
-        assert "1 connection at lines/a; the drain stays" in ended.stderr
+        assert "(lines/a: 1 connection left); the drain stays" in ended.stderr
         assert backend(daemon, "a").state == "draining"
         assert line.is_alive
 

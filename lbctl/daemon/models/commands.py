@@ -60,14 +60,19 @@ class TargetBackend(Model):
     """What an operator said of it."""
     slow_start_percent: int | None
     """How much of its weight it has so far, while its share grows; null otherwise."""
+    takes_new: bool
+    """Whether the kernel's tables give it new connections; while the kernel refuses a drain, they go on to do so."""
     connections: int
     """Open TCP connections now."""
+    half_open: int
+    """TCP connections whose SYN went there and whose handshake may still be completed; they do not count as open yet."""
     udp_flows: int | None
     """Live UDP flows at the latest sweep; null if no service of its pool is one of UDP."""
 
 
 class TargetStatus(Model):
-    """What a command would be about: a backend, those of a pool, or those of a host."""
+    """What a command would be about: a backend, those of a pool, or those of a host; and those of them that the file no longer
+    has, as long as they may have connections (their state is ``removed``)."""
 
     backends: tuple[TargetBackend, ...]
     swept_s: float | None

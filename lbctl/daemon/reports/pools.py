@@ -155,13 +155,12 @@ class PoolReport:
                 yield self._removed(number, row)
 
     def _removed(self, number: int, row: BackendRow) -> BackendStatus:
-        goes_on = "connections are reset" if row.state is BackendState.HALTED else "connections go on until they end"
         return BackendStatus(
             name=self._reconciler.labels.get(row.identity, f"#{number}"),
             address=row.address,
             mac=row.mac.hex(":") if row.mac else None,
             state=Condition.REMOVED.value,
-            reason=f"no longer in the file; its {goes_on}",
+            reason=removed_reason(row),
             since_s=None,
             probe_latency_s=None,
             weight=0,
@@ -178,3 +177,9 @@ class PoolReport:
             resume_at=None,
             **self._counted(number),
         )
+
+
+def removed_reason(row: BackendRow) -> str:
+    """What there is to say of a row that the file no longer has."""
+    goes_on = "connections are reset" if row.state is BackendState.HALTED else "connections go on until they end"
+    return f"no longer in the file; its {goes_on}"

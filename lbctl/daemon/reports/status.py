@@ -35,7 +35,7 @@ from lbctl.daemon.reports.pools import PoolReport
 from lbctl.daemon.reports.recent import Recent
 from lbctl.daemon.reports.sensing import Sensed
 from lbctl.daemon.reports.services import ServiceReport, interface_status
-from lbctl.daemon.reports.targets import target_status
+from lbctl.daemon.reports.targets import Traffic, target_status
 from lbctl.dataplane.port import Attachment, Counters, Dataplane, FlowEntry
 
 _TRIES = 3
@@ -128,8 +128,12 @@ class Reporter:
 
     def target(self, target: Target) -> TargetStatus:
         """What a command would be about."""
-        words.require_target(target, self._reconciler.declaration, known=self._reconciler.labels.values())
-        return target_status(target, self._reconciler, self._dataplane.connections(), now=time.monotonic())
+        # In this order: a connection counts as open before it ceases to be half-open, so none is in neither.
+        traffic = Traffic(half_open=self._dataplane.half_open(), connected=self._dataplane.connections())
+        found = target_status(target, self._reconciler, traffic, now=time.monotonic())
+        if not found.backends:
+            words.require_target(target, self._reconciler.declaration, known=self._reconciler.labels.values())
+        return found
 
     def _daemon(self, claims: tuple[ClaimStatus, ...]) -> DaemonStatus:
         return DaemonStatus(

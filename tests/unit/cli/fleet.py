@@ -15,12 +15,15 @@ from tests.unit.cli.canned import Canned
 
 @dataclass(slots=True, kw_only=True)
 class Server:
-    """A backend; ``ramp`` is what each look adds to its slow start."""
+    """A backend; the kernel has what was said of it unless that ``is_refused``. Each look adds to its slow start, and lets a
+    handshake or else a connection end."""
 
     pool: str
     name: str
     host: int
     connections: int = 0
+    half_open: int = 0
+    is_refused: bool = False
     is_stuck: bool = False
     override: str | None = None
     slow: int | None = None
@@ -34,11 +37,13 @@ class Server:
             address=ip_address(f"192.0.2.{self.host}"),
             state="draining" if self.override else self.state,
             override=self.override,
+            takes_new=self.is_refused or not (self.override or self.state in ("down", "removed")),
             connections=self.connections,
+            half_open=self.half_open,
             slow_start_percent=self.slow,
         )
         if self.override and not self.is_stuck:
-            self.connections = max(0, self.connections - 1)
+            self.connections, self.half_open = max(0, self.connections - 1), max(0, self.half_open - 1)
         if self.slow is not None:
             self.slow = self.slow + 30 if self.slow < 90 else None
         return found
@@ -86,6 +91,16 @@ class Fleet(Canned):
             each.override, each.slow = None, 10 if slow_start_s else None
         self.told.append(f"enable {target}" + (f" in {slow_start_s:g} s" if slow_start_s else ""))
         return self.told[-1]
+
+
+def two_hosts(**first: object) -> Fleet:
+    """The first one in two pools, with three connections."""
+    return Fleet(
+        Server(pool="p", name="a", host=11, connections=3, **first),  # type: ignore[arg-type]
+        Server(pool="q", name="w", host=11),
+        Server(pool="p", name="b", host=12),
+        Server(pool="q", name="x", host=12, connections=1),
+    )
 
 
 class Clock:

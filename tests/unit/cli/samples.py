@@ -252,7 +252,9 @@ def target_backend(pool: str, name: str, **changes: object) -> TargetBackend:
         "reason": "drained by an operator",
         "override": "drained",
         "slow_start_percent": None,
+        "takes_new": False,
         "connections": 0,
+        "half_open": 0,
         "udp_flows": None,
     }
     return TargetBackend.model_validate(fields | changes)

@@ -1,57 +1,24 @@
-"""Weights, waiting for backends to become empty, and maintenance: what is asked of the daemon, and what a person sees."""
+"""Weights, and waiting for backends to become empty: what is asked of the daemon, and what a person sees."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from lbctl.cli import maintenance, waiting
-from lbctl.cli.client import post
-from lbctl.daemon.models import Done
-from lbctl.errors import DaemonUnreachableError
+from lbctl.cli import waiting
 from tests.unit.cli.canned import Canned
-from tests.unit.cli.fleet import Clock, Fleet, Server
+from tests.unit.cli.fleet import Clock, Fleet, Server, two_hosts
 from tests.unit.cli.running import Ended, run
 from tests.unit.daemon.served import served
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    for module in (waiting, maintenance):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=found.monotonic, sleep=found.sleep))
-    return found
 
 
 @pytest.fixture(scope="module")
 def canned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with served(Canned(), tmp_path_factory.mktemp("canned") / "sock") as path:
         yield path
-
-
-def two_hosts(**first: object) -> Fleet:
-    """The first one in two pools, with three connections."""
-    return Fleet(
-        Server(pool="p", name="a", host=11, connections=3, **first),  # type: ignore[arg-type]
-        Server(pool="q", name="w", host=11),
-        Server(pool="p", name="b", host=12),
-        Server(pool="q", name="x", host=12, connections=1),
-    )
-
-
-@pytest.fixture
-def ask(tmp_path: Path) -> Callable[..., Ended]:
-    """Run a command against a fleet."""
-
-    def asked(fleet: Fleet, *arguments: str) -> Ended:
-        with served(fleet, tmp_path / "sock") as path:
-            return run(*arguments, "--socket", path)
-
-    return asked
 
 
 # What is asked --------------------------------------------------------------------------------------------------------
@@ -120,7 +87,7 @@ def test_drain_that_waits_in_vain_ends_with_one_and_says_that_it_stays(ask: Call
     fleet = two_hosts(is_stuck=True)
     ended = ask(fleet, "drain", "192.0.2.11", "--wait", "--timeout", "90s")
     assert ended.code == 1
-    assert ended.err.startswith("error: not empty after 90 s: 3 connections at p/a; the drain stays\n  hint: ")
+    assert ended.err.startswith("error: not empty after 90 s (p/a: 3 connections left); the drain stays\n  hint: ")
     assert "lbctl enable 192.0.2.11 ends the drain" in ended.err
     assert clock.now >= 90
     assert fleet.servers[0].override == "drained"
@@ -135,7 +102,54 @@ def test_drain_that_somebody_ends_meanwhile_is_not_waited_for(ask: Callable[...,
     fleet.meanwhile = enable
     ended = ask(fleet, "drain", "p/a", "--wait")
     assert ended.code == 1
-    assert "p/a takes new connections again: somebody ended the drain meanwhile" in ended.err
+    assert "p/a takes new connections: somebody ended the drain, or changed the file, meanwhile" in ended.err
+
+
+def test_drain_that_waits_goes_on_while_a_handshake_may_still_be_completed(ask: Callable[..., Ended]) -> None:
+    ended = ask(Fleet(Server(pool="p", name="a", host=11, connections=1, half_open=3)), "drain", "p/a", "--wait")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines() == [
+        "drain p/a",
+        "p/a: 1 connection left",
+        "p/a: no connection left, but 2 handshakes may still be completed",
+        "p/a: no connection left, but 1 handshake may still be completed",
+        "p/a: nobody is connected",
+        "p/a: nobody is connected any more",
+    ]
+
+
+def test_drain_that_waits_goes_on_while_the_kernel_still_gives_new_connections(ask: Callable[..., Ended]) -> None:
+    fleet, looks = Fleet(Server(pool="p", name="a", host=11, is_refused=True)), iter(range(3))
+    fleet.meanwhile = lambda: setattr(fleet.servers[0], "is_refused", next(looks) < 2)
+    ended = ask(fleet, "drain", "p/a", "--wait")
+    assert ended.code == 0
+    assert ended.out.splitlines() == [
+        "drain p/a",
+        "p/a: it takes new connections, for the kernel refused the drain so far",
+        "p/a: nobody is connected",
+        "p/a: nobody is connected any more",
+    ]
+
+
+def test_drain_of_a_host_waits_also_for_what_the_file_lost_meanwhile(ask: Callable[..., Ended], clock: Clock) -> None:
+    fleet = two_hosts()
+
+    def remove() -> None:
+        fleet.servers[0].state, fleet.servers[0].override = "removed", None
+        fleet.servers[0].connections = 0 if clock.now > 5 else 3
+
+    fleet.meanwhile = remove
+    ended = ask(fleet, "drain", "192.0.2.11", "--wait")
+    assert (ended.code, ended.err) == (0, "")
+    assert clock.now > 5
+    assert "p/a: 3 connections left (removed: drained by an operator)" in ended.out
+    assert ended.out.endswith("host 192.0.2.11: nobody is connected any more\n")
+
+
+def test_drain_that_waits_in_vain_names_no_more_backends_than_one_reads(ask: Callable[..., Ended]) -> None:
+    stuck = (Server(pool="p", name=f"b{n}", host=n, connections=1, is_stuck=True) for n in range(1, 16))
+    ended = ask(Fleet(*stuck), "drain", "p", "--wait", "--timeout", "1s")
+    assert "p/b10: 1 connection left; and 5 more); the drain stays" in ended.err
 
 
 def test_drain_of_many_lists_only_those_that_are_not_empty(ask: Callable[..., Ended]) -> None:
@@ -145,121 +159,6 @@ def test_drain_of_many_lists_only_those_that_are_not_empty(ask: Callable[..., En
         *("drain pool p", "p/b7: 1 connection left", "11 of 12 backends are empty"),
         *("12 of 12 backends are empty", "pool p: nobody is connected any more"),
     ]
-
-
-# Maintenance ----------------------------------------------------------------------------------------------------------
-
-QUICKLY = ("--yes", "--hold", "5m", "--timeout", "1m", "--slow-start", "60s")
-
-
-def test_maintenance_takes_one_host_after_the_other_and_waits_for_its_full_share(
-    ask: Callable[..., Ended], clock: Clock
-) -> None:
-    fleet = two_hosts()
-    ended = ask(fleet, "maintenance", "p", *QUICKLY)
-    assert (ended.code, ended.err) == (0, "")
-    assert fleet.told == [
-        *("drain host 192.0.2.11", "enable host 192.0.2.11 in 60 s"),
-        *("drain host 192.0.2.12", "enable host 192.0.2.12 in 60 s"),
-    ]
-    assert fleet.most_drained == 1
-    assert clock.now >= 600
-    lines = ended.out.splitlines()
-    assert lines.index("p/a: up, slow start, 70 %") < lines.index("p/a: up") < lines.index("drain host 192.0.2.12")
-    assert lines[-1] == "maintenance is over: all 2 take their full share again"
-
-
-def test_maintenance_stops_at_the_first_that_does_not_become_empty_and_tells_each_state(
-    ask: Callable[..., Ended],
-) -> None:
-    fleet = two_hosts(is_stuck=True)
-    ended = ask(fleet, "maintenance", "192.0.2.11", "192.0.2.12", *QUICKLY)
-    assert ended.code == 1
-    assert ended.out.splitlines()[-2:] == ["host 192.0.2.11: drained, with connections", "host 192.0.2.12: not begun"]
-    assert ended.err == (
-        "error: maintenance stopped: not empty after 60 s: 3 connections at p/a; the drain stays\n"
-        "  hint: lbctl enable 192.0.2.11\n"
-    )
-    assert fleet.told == ["drain host 192.0.2.11"]
-
-
-def test_maintenance_stops_at_a_host_that_does_not_come_back(ask: Callable[..., Ended]) -> None:
-    fleet = two_hosts()
-
-    def break_down() -> None:
-        if fleet.told:
-            fleet.servers[0].state = "down"
-
-    fleet.meanwhile = break_down
-    ended = ask(fleet, "maintenance", "p", *QUICKLY)
-    assert ended.code == 1
-    assert "host 192.0.2.11: enabled, but not all of it is back" in ended.out
-    assert "it is enabled, but not back (p/a: down: drained by an operator)" in ended.err
-    assert "drain host 192.0.2.12" not in fleet.told
-
-
-def test_maintenance_that_is_interrupted_leaves_all_as_it_is_and_says_so(
-    ask: Callable[..., Ended], clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def press_ctrl_c(_: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(maintenance, "time", SimpleNamespace(sleep=press_ctrl_c))
-    fleet = two_hosts()
-    ended = ask(fleet, "maintenance", "p", *QUICKLY)
-    assert ended.code == 1
-    assert ended.out.splitlines()[-2:] == ["host 192.0.2.11: drained and empty", "host 192.0.2.12: not begun"]
-    assert ended.err == (
-        "error: maintenance was stopped; nothing is undone by itself\n  hint: lbctl enable 192.0.2.11\n"
-    )
-
-
-def test_maintenance_that_gets_no_answer_to_a_drain_does_not_say_that_it_was_not_begun(
-    ask: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def times_out(socket: Path, resource: str, answer: type[Done], **named: object) -> Done:
-        post(socket, resource, answer)
-        raise DaemonUnreachableError("the daemon does not answer: timed out", hint="see its log")
-
-    monkeypatch.setattr(maintenance, "post", times_out)
-    fleet = two_hosts()
-    ended = ask(fleet, "maintenance", "p", *QUICKLY)
-    assert (ended.code, fleet.told) == (1, ["drain host 192.0.2.11"])
-    assert "host 192.0.2.11: perhaps drained, for the daemon has not answered" in ended.out
-    assert "hint: lbctl enable 192.0.2.11\n" in ended.err
-
-
-def test_maintenance_that_would_leave_nobody_is_refused_by_the_daemon_unless_forced(
-    ask: Callable[..., Ended],
-) -> None:
-    fleet = Fleet(Server(pool="p", name="a", host=11))
-    ended = ask(fleet, "maintenance", "192.0.2.11", *QUICKLY)
-    assert (ended.code, fleet.told) == (1, [])
-    assert "host 192.0.2.11: not begun" in ended.out
-    assert "error: maintenance stopped: nobody else, so host 192.0.2.11 was not drained" in ended.err
-    assert ask(fleet, "maintenance", "192.0.2.11", *QUICKLY, "--force").code == 0
-
-
-def test_maintenance_leaves_alone_what_was_drained_before(ask: Callable[..., Ended]) -> None:
-    fleet = two_hosts(override="drained")
-    ended = ask(fleet, "maintenance", "p", *QUICKLY)
-    assert (ended.code, ended.out, fleet.told) == (1, "", [])
-    assert "p/a is drained already, and would be enabled in the end" in ended.err
-
-
-def test_maintenance_stops_before_a_host_that_somebody_drained_meanwhile(ask: Callable[..., Ended]) -> None:
-    fleet = two_hosts()
-    fleet.meanwhile = lambda: setattr(fleet.servers[2], "override", "drained" if fleet.told else None)
-    ended = ask(fleet, "maintenance", "p", *QUICKLY)
-    assert (ended.code, fleet.told) == (1, ["drain host 192.0.2.11", "enable host 192.0.2.11 in 60 s"])
-    assert ended.out.splitlines()[-2:] == ["host 192.0.2.11: done", "host 192.0.2.12: not begun"]
-    assert "maintenance stopped: p/b is drained already, and would be enabled in the end" in ended.err
-
-
-def test_maintenance_does_not_wait_for_what_was_down_before(ask: Callable[..., Ended]) -> None:
-    ended = ask(two_hosts(state="down"), "maintenance", "192.0.2.11", *QUICKLY)
-    assert ended.code == 0
-    assert "note: p/a is down (drained by an operator): that it comes up is not waited for" in ended.out
 
 
 # On a terminal --------------------------------------------------------------------------------------------------------

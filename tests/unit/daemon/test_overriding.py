@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lbctl.config.loader import parse
-from lbctl.core.model import Declaration, Protocol
+from lbctl.core.model import Declaration
 from lbctl.core.targets import named
 from lbctl.daemon.state.overrides import GivenWeight, Overrides, OverrideStore
 from lbctl.errors import ConflictError, LbctlError, SystemRequirementError, UsageError
@@ -238,35 +237,3 @@ def test_weight_survives_a_restart_and_leaves_the_kernels_tables_as_they_are() -
     assert again.reconciler.observed.members["p/b"].capacity.percent == 100
     assert again.reconcile().is_empty
     assert again.shares() == shares
-
-
-# What is waited for ---------------------------------------------------------------------------------------------------
-
-
-def test_target_tells_open_connections_and_who_said_what(desk: Desk) -> None:
-    desk.hear(desk.operator.drain(named("p/a")))
-    found = desk.hear(desk.operator.target(HOST))
-    assert [(row.pool, row.name, row.override) for row in found.backends] == [
-        ("p", "a", "drained"),
-        ("q", "w", None),
-        ("f", "g", None),
-    ]
-    assert {row.udp_flows for row in found.backends} == {None}
-    assert found.swept_s is None
-    with pytest.raises(UsageError, match="there is no pool nobody"):
-        desk.hear(desk.operator.target(named("nobody")))
-
-
-def test_target_with_a_udp_service_tells_its_flows_as_last_swept(tmp_path: Path) -> None:
-    text = FILE.replace("ports: [443], protocol: tcp", "ports: [514], protocol: udp")
-    desk = Desk(
-        tmp_path, parse(text.replace("web, check: {type: tcp}", "web, check: {type: tcp, port: 80}"), source="f")
-    )
-    for protocol in (Protocol.UDP, Protocol.TCP, Protocol.UDP):
-        desk.dataplane.live_flows.append(replace(desk.rig.flow_to("w"), protocol=protocol))
-        desk.dataplane.live_flows.pop(-2)
-    assert desk.hear(desk.operator.target(named("q/w"))).backends[0].udp_flows == 0
-    desk.rig.sweep()
-    found = desk.hear(desk.operator.target(HOST))
-    assert {row.pool: row.udp_flows for row in found.backends} == {"p": None, "q": 2, "f": None}
-    assert found.swept_s is not None
