@@ -66,9 +66,10 @@ def halt(target: str, socket: Path) -> None:
 def enable(target: str, slow_start_s: float | None, socket: Path) -> None:
     """End a drain or a halt: backends take new connections as their health and weight allow.
 
-    A slow start begins when the backend takes connections, and goes on through restarts of the daemon; without one, a slow
-    start that is under way is over. With policy failover a backend stands by, unless the pool fails back by itself; to return
-    to it: `lbctl activate`. TARGET is POOL/BACKEND, a POOL, or the address of a host.
+    A slow start begins when the backend takes connections (anew, if meanwhile it took none, or was not in the file), and goes
+    on through restarts of the daemon; without one, a slow start that is under way is over. With policy failover a backend
+    stands by, unless the pool fails back by itself; to return to it: `lbctl activate`. TARGET is POOL/BACKEND, a POOL, or the
+    address of a host.
     """
     _command(socket, named(target), "enable", f"?slow_start_s={slow_start_s}" if slow_start_s else "")
 

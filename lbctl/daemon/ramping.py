@@ -1,5 +1,5 @@
-"""Slow starts as they go on: each begins when its backend takes connections, and is forgotten when it is over, or when its
-backend left the file.
+"""Slow starts as they go on: each begins when its backend takes connections, and is forgotten when it is over. That of a
+backend that left the file waits for it to be back, for the file may be taken back: then it begins anew.
 
 How far they have come is kept with the operator's overrides: a restarted daemon goes on where the clock is, and one that
 comes up after a reboot begins anew.
@@ -33,10 +33,18 @@ class Ramping:
     async def ramp_forever(self, changing: asyncio.Lock, facts: Facts) -> None:
         """While there are any. The disk comes last: a share grows even if that cannot be written down."""
         while True:
-            if self._reconciler.overrides.slow_starts or self._is_unsaved:
+            if self._has_work:
                 async with changing:
                     await self._tick(facts)
             await asyncio.sleep(TICK_S)
+
+    @property
+    def _has_work(self) -> bool:
+        """None for a backend that left the file, once it is noted that its start has not begun."""
+        starts, declared = self._reconciler.overrides.slow_starts, self._reconciler.index.backends
+        return self._is_unsaved or any(
+            label in declared or start.began_s is not None for label, start in starts.items()
+        )
 
     async def _tick(self, facts: Facts) -> None:
         self._is_unsaved |= self.advance(now=time.monotonic())
@@ -51,11 +59,7 @@ class Ramping:
         """Let them begin, go on and end; whether there is something to save. ``now`` is monotonic."""
         said = self._reconciler.overrides
         taking = self._taking()
-        begun = {
-            label: _begun(start, label in taking, now=now)
-            for label, start in said.slow_starts.items()
-            if label in self._reconciler.index.backends
-        }
+        begun = {label: _begun(start, label in taking, now=now) for label, start in said.slow_starts.items()}
         ramps = said.model_copy(update={"slow_starts": begun}).ramps(now)
         starts = {label: start for label, start in begun.items() if ramps[label] < 100}
         self._reconciler.overrides = said.model_copy(update={"slow_starts": starts})

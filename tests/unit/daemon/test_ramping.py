@@ -99,11 +99,19 @@ def test_start_begins_anew_after_a_reboot_whatever_the_clock_of_the_boot_before_
         assert scene.at(50) == pytest.approx(part(60), abs=0.001)
 
 
-def test_start_of_a_backend_that_left_the_file_is_forgotten(scene: Scene) -> None:
-    scene.at(10)
+def test_start_of_a_backend_that_left_the_file_begins_anew_when_the_file_is_taken_back(scene: Scene) -> None:
+    scene.at(45)
     scene.rig.reconciler.declare(declared("b address=192.0.2.12"), now=scene.rig.now)
-    scene.ramping.advance(now=scene.rig.now)
-    assert scene.rig.reconciler.overrides.slow_starts == {}
+    scene.at(46)
+    assert scene.ramping.advance(now=scene.rig.now) is False
+    scene.rig.reconciler.declare(EQUAL, now=scene.rig.now)
+    scene.rig.meet_all()
+    scene.rig.probe(HEALTHY, "a", times=3)
+    assert scene.at(300) == pytest.approx(part(10), abs=0.001)
+    scene.at(301)
+    assert scene.at(351) == pytest.approx(part(60), abs=0.001)
+    scene.at(392)
+    assert scene.rig.reconciler.overrides == NOTHING_SAID
 
 
 def test_start_is_over_when_the_backend_is_drained_or_enabled_without_one(scene: Scene) -> None:
