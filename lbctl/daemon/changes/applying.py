@@ -14,7 +14,6 @@ from functools import partial
 
 from lbctl.config.reading import MAX_BYTES
 from lbctl.core.changes import changes
-from lbctl.core.durations import seconds_text
 from lbctl.core.model import Declaration
 from lbctl.daemon.audit import ITSELF, SIGNAL, Actor, AuditLog, outcome_of
 from lbctl.daemon.changes.changing import Changer
@@ -143,7 +142,7 @@ class Applier:
         self._facts.in_force = InForce(text=wanted.text, source=wanted.source, entry=entry)
         self._facts.config_error = None
         if self._facts.waiting:
-            return f"{_in_force(entry)}; it is rolled back in {seconds_text(confirm_s or 0)} unless you `lbctl confirm`"
+            return f"{_in_force(entry)}; {self._facts.waiting.words(confirm_s or 0)}"
         said = await asyncio.to_thread(self._fit_file, entry.source, wanted.text)
         return await self._settled(entry, said, "")
 

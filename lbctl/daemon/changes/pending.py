@@ -6,6 +6,7 @@ started anew meanwhile.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lbctl.core.assignments import Book
+from lbctl.core.durations import seconds_text
 from lbctl.daemon.changes.history import Entry
 from lbctl.daemon.state.durable import replace_durably, sync_directory
 from lbctl.errors import SystemRequirementError
@@ -122,7 +124,18 @@ class PendingStore:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The change that waits, while it does."""
+    """The change that waits, while it does. ``is_shortened``: its time began before it was carried out, for the disk refused to
+    note that it begins later."""
 
     entry: Entry
     pending: Pending
+    is_shortened: bool = False
+
+    def words(self, confirm_s: float) -> str:
+        """What becomes of it, to somebody who asked for so many seconds."""
+        span = seconds_text(confirm_s)
+        if self.is_shortened:
+            left_s = math.floor(self.pending.left_s())
+            left = seconds_text(left_s) if left_s else "less than a second"
+            span = f"{left} (and not in {span}, for the disk refused to note that)"
+        return f"it is rolled back in {span} unless you `lbctl confirm`"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -99,7 +99,7 @@ class Memory:
         self.settle(begun.entry, Outcome.UNCONFIRMED)
         pending = begun.pending.renewed(confirm_s)
         is_saved = self._try("pending", lambda: self._pending.save(pending))
-        return Waiting(begun.entry, pending) if is_saved else begun
+        return Waiting(begun.entry, pending) if is_saved else replace(begun, is_shortened=True)
 
     def forget_pending(self) -> bool:
         """Nothing waits any more."""
