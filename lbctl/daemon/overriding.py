@@ -98,7 +98,7 @@ class Overriding:
         return await self._change(target, revise)
 
     async def _change(self, target: Target, revise: Revise) -> _Outcome:
-        """On disk first, then in the kernel, then said."""
+        """On disk first, then in the kernel, then said. What was said before may not be in the kernel yet: it is tried anew."""
         async with self.changing:
             declaration, labels = self.reconciler.declaration, self.reconciler.labels.values()
             words.require_target(target, declaration, known=labels)
@@ -106,7 +106,7 @@ class Overriding:
             said, before = self.reconciler.overrides, self._look()
             after = revise(said, backends)
             if after == said:
-                return _Outcome(backends, (), is_new=False, is_done=True)
+                return _Outcome(backends, (), is_new=False, is_done=await self.apply())
             await asyncio.to_thread(self.store.save, after)
             self.reconciler.overrides = after
             self.reconciler.ramps = after.ramps(time.monotonic())
@@ -116,11 +116,9 @@ class Overriding:
     def _told(self, target: Target, outcome: _Outcome, already: str, later: str) -> str:
         """What there is to say if there was nothing to do, or if it is not all done."""
         who = verbs.subject(target, outcome.backends)
-        if not outcome.is_new:
-            return f"{who} {already}"
-        if outcome.is_done:
-            return ""
-        return f"{who} {later}: it is saved, but the kernel refused for now; lbctl goes on trying"
+        if not outcome.is_done:
+            return f"{who} {later}: it is saved, but the kernel refused for now; lbctl goes on trying"
+        return "" if outcome.is_new else f"{who} {already}"
 
     def _require_others(self, target: Target, backends: tuple[Backend, ...]) -> None:
         """Who would take over in a pool with failover counts, and a fallback does not: it is for need."""

@@ -9,6 +9,7 @@ import pytest
 
 from lbctl.config.loader import parse
 from lbctl.core.model import Declaration
+from lbctl.core.tables import BackendState
 from lbctl.core.targets import named
 from lbctl.daemon.state.overrides import GivenWeight, Overrides, OverrideStore
 from lbctl.errors import ConflictError, LbctlError, SystemRequirementError, UsageError
@@ -237,3 +238,12 @@ def test_weight_survives_a_restart_and_leaves_the_kernels_tables_as_they_are() -
     assert again.reconciler.observed.members["p/b"].capacity.percent == 100
     assert again.reconcile().is_empty
     assert again.shares() == shares
+
+
+def test_word_that_the_kernel_refused_is_tried_again_when_it_is_said_again(desk: Desk) -> None:
+    told = "p/a will be drained: it is saved, but the kernel refused for now; lbctl goes on trying"
+    desk.kernel_refuses()
+    assert [desk.hear(desk.operator.drain(named("p/a"))) for _ in range(2)] == [told, told]
+    desk.dataplane.fail_after = None
+    assert desk.hear(desk.operator.drain(named("p/a"))) == "p/a was drained already"
+    assert desk.rig.row("a").state is BackendState.DRAINING
