@@ -61,5 +61,9 @@ class DaemonUnreachableError(LbctlError):
     """The person at the keyboard must act: no lbctl daemon answers on the control socket."""
 
 
+class UnansweredError(DaemonUnreachableError):
+    """The person at the keyboard must look: the daemon was asked for a change, and that may be made, or be made later."""
+
+
 class LabError(LbctlError):
     """Whoever runs a lab must act: a command of a node failed, or something did not happen in time."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from lbctl.core.model import Address
 from lbctl.core.targets import Host, OneBackend, Target, WholePool
 from lbctl.daemon.models import Problem
-from lbctl.errors import ConfigError, ConflictError, DaemonUnreachableError, LbctlError, UsageError
+from lbctl.errors import ConfigError, ConflictError, DaemonUnreachableError, LbctlError, UnansweredError, UsageError
 
 TIMEOUT_S = 15.0
 """For a whole answer, and for each line of a stream."""
@@ -23,6 +23,8 @@ APPLY_TIMEOUT_S = 120.0
 """A change waits for the one before it, for the compiler, and for other owners of its VIPs."""
 PLAN_TIMEOUT_S = 60.0
 """A large file takes a while to read."""
+PLAN = "/v1/plan"
+"""A question, too large for a GET."""
 CONFLICT, UNPROCESSABLE = 409, 422
 MAX_ANSWER = 256 << 20
 MAX_LINE = 1 << 20
@@ -74,7 +76,7 @@ def post(
     content: BaseModel | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> _Answer:
-    """Make the daemon do something."""
+    """Make the daemon do something. `UnansweredError`, on Ctrl-C, too: it may be done all the same."""
     return _request(path, "POST", resource, answer, content=content, timeout_s=timeout_s)
 
 
@@ -141,6 +143,7 @@ def _request(
     content: BaseModel | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> _Answer:
+    changes = method != "GET" and resource != PLAN
     body = content.model_dump_json() if content else None
     headers = {"Content-Type": "application/json"} if content else {}
     connection = _UnixConnection(path, timeout_s=timeout_s)
@@ -149,7 +152,11 @@ def _request(
         response = connection.getresponse()
         told = _content(response)
     except _NOT_HTTP as error:
-        raise _unreachable(path, error) from error
+        raise _unreachable(path, error, changes=changes) from error
+    except KeyboardInterrupt:
+        if not changes:
+            raise
+        raise UnansweredError(f"interrupted before the daemon answered; {_MAY_BE_DONE}", hint=_LOOK) from None
     finally:
         connection.close()
     if response.status >= 400:
@@ -192,7 +199,11 @@ def _fault(error: ValidationError) -> str:
     return ascii(": ".join([*map(str, fault["loc"]), fault["msg"]])[:200])
 
 
-def _unreachable(path: Path, error: Exception) -> DaemonUnreachableError:
+_MAY_BE_DONE = "what it was asked for may be done all the same"
+_LOOK = "see what became of it: lbctl status"
+
+
+def _unreachable(path: Path, error: Exception, *, changes: bool = False) -> DaemonUnreachableError:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return DaemonUnreachableError(
             f"no lbctl daemon answers on {path}",
@@ -200,9 +211,10 @@ def _unreachable(path: Path, error: Exception) -> DaemonUnreachableError:
         )
     if isinstance(error, PermissionError):
         return DaemonUnreachableError(f"you may not use {path}", hint="become root, or a member of the group lbctl")
-    return DaemonUnreachableError(
-        f"the daemon on {path} does not answer: {error}", hint="see its log: journalctl -u lbctl"
-    )
+    told, hint = f"the daemon on {path} does not answer: {error}", "see its log: journalctl -u lbctl"
+    if changes:
+        return UnansweredError(f"{told}; {_MAY_BE_DONE}", hint=f"{_LOOK}; and {hint}")
+    return DaemonUnreachableError(told, hint=hint)
 
 
 def _problem(status: int, body: bytes) -> LbctlError:

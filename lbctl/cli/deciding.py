@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lbctl.cli.client import PLAN_TIMEOUT_S, post
+from lbctl.cli.client import PLAN, PLAN_TIMEOUT_S, post
 from lbctl.cli.plan_view import show
 from lbctl.cli.render import console
 from lbctl.daemon.models import PlanReport, Proposal
@@ -29,7 +29,7 @@ def is_somebody_there() -> bool:
 
 def decided(socket: Path, proposal: Proposal, *, yes: bool, question: str) -> PlanReport:
     """Show what a text would change, and ask; who says no, ends the command (1). About nothing nobody is asked."""
-    report = post(socket, "/v1/plan", PlanReport, content=proposal, timeout_s=PLAN_TIMEOUT_S)
+    report = post(socket, PLAN, PlanReport, content=proposal, timeout_s=PLAN_TIMEOUT_S)
     if report.base == report.proposed and report.is_empty:
         return report
     show(report, console())

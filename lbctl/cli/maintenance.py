@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,8 +19,10 @@ from lbctl.cli.render import duration
 from lbctl.cli.waiting import REMOVED, Emptying, Waiter, no_longer_drained, too_late, undrained
 from lbctl.core.targets import Host, OneBackend, Target, WholePool, named, typed
 from lbctl.daemon.models import Done, PoolStatus, Status, TargetBackend, TargetStatus
-from lbctl.errors import DaemonUnreachableError, LbctlError, UsageError
+from lbctl.errors import DaemonUnreachableError, LbctlError, UnansweredError, UsageError
 
+LOOK_S = 2.0
+"""How often one looks after a host that is held."""
 _WELL = frozenset(("up", "busy", "full", "misconfigured", "standby"))
 """The states of a backend that takes new connections, or would if it were its turn."""
 
@@ -30,11 +34,12 @@ class Phase(StrEnum):
     ASKED = "perhaps drained, for the daemon has not answered"
     DRAINED = "drained, with connections"
     EMPTY = "drained and empty"
+    ASKED_BACK = "perhaps enabled, for the daemon has not answered"
     ENABLED = "enabled, but not all of it is back"
     DONE = "done"
 
 
-_OUT = (Phase.ASKED, Phase.DRAINED, Phase.EMPTY)
+_OUT = (Phase.ASKED, Phase.DRAINED, Phase.EMPTY, Phase.ASKED_BACK)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,9 +96,9 @@ def maintenance(
     """Take hosts out and bring them back, one after the other: drain, wait until empty, hold, enable, wait until up.
 
     TARGET is the address of a host, a POOL (each of its hosts, in all their pools), or POOL/BACKEND (only that). The next one
-    is begun when the one before takes its full share again. It stops, and says in what state each is, when one does not become
-    empty in time, is not up again in time, or on Ctrl-C: nothing is undone by itself. A host without which nobody of a pool
-    would take new connections is not drained.
+    is begun when the one before takes its full share again. It stops, and says in what state each is, when one is not empty in
+    time, is enabled by somebody else, is not up again in time, or on Ctrl-C: nothing is undone by itself. A host without which
+    nobody of a pool would take new connections is not drained.
     """
     if not (yes and hold_s is not None) and not sys.stdin.isatty():
         raise UsageError("nobody can be asked: this is no terminal", hint="say --yes, and --hold DURATION")
@@ -162,7 +167,7 @@ def _notes(stage: Stage, pools: dict[str, PoolStatus]) -> Iterator[str]:
             yield f"{row.name} {is_active} pool {row.pool}: another takes over, and its connections are reset"
         if pool is not None and pool.storage == "private":
             yield f"the sources assigned to {row.pool}/{row.name} are refused meanwhile: nobody else has their studies"
-        if row.state not in _WELL and not row.override:
+        if not _is_awaited(row):
             yield f"{row.pool}/{row.name} is {row.state} ({row.reason}): that it comes up is not waited for"
 
 
@@ -172,7 +177,7 @@ def _carry_out(socket: Path, stages: Sequence[Stage], manner: Manner) -> None:
         for number, stage in enumerate(stages, start=1):
             click.echo(f"[{number}/{len(stages)}] {_who(stage)}")
             _take_out(socket, stage, manner)
-            _hold(stage, manner)
+            _hold(socket, stage, manner)
             _bring_back(socket, stage, manner)
     except KeyboardInterrupt:
         _tell_states(stages)
@@ -181,7 +186,14 @@ def _carry_out(socket: Path, stages: Sequence[Stage], manner: Manner) -> None:
         _tell_states(stages)
         raise LbctlError(f"maintenance stopped: {error.message}", hint=_hint(stages) or error.hint) from error
     whose = f"all {len(stages)} take their" if len(stages) > 1 else f"{stages[0].target} takes its"
-    click.echo(f"maintenance is over: {whose} full share again")
+    rest = [f"{row.pool}/{row.name}" for stage in stages for row in stage.backends if not _is_awaited(row)]
+    but = f", but for what was not up before: {', '.join(rest)}" if rest else ""
+    click.echo(f"maintenance is over: {whose} full share again{but}")
+
+
+def _is_awaited(before: TargetBackend) -> bool:
+    """Whether this one is to be up in the end. What was drained before, by force, shows only then whether it can be."""
+    return before.state in _WELL or before.override is not None
 
 
 def _take_out(socket: Path, stage: Stage, manner: Manner) -> None:
@@ -199,35 +211,45 @@ def _take_out(socket: Path, stage: Stage, manner: Manner) -> None:
 
 
 def _drain(socket: Path, stage: Stage, manner: Manner) -> str:
-    """A daemon that does not answer in time, or is asked when Ctrl-C is pressed, may do it all the same."""
     query = f"?spare_last={'false' if manner.is_forced else 'true'}"
-    stage.phase = Phase.ASKED
     try:
         return post(socket, f"{target_resource(stage.target)}/drain{query}", Done).message
-    except DaemonUnreachableError:
-        raise
-    except LbctlError:
-        stage.phase = Phase.WAITING
+    except UnansweredError:
+        stage.phase = Phase.ASKED
         raise
 
 
-def _hold(stage: Stage, manner: Manner) -> None:
+def _hold(socket: Path, stage: Stage, manner: Manner) -> None:
+    """Somebody is at work there: who gives it new connections meanwhile is to be known at once."""
+    leave = "(Ctrl-C leaves it drained)"
     if manner.hold_s is None:
-        click.echo(
-            f"{stage.target} is empty: work on it now, then press Enter to bring it back (Ctrl-C leaves it drained)"
-        )
-        if not sys.stdin.readline():
-            raise KeyboardInterrupt
+        click.echo(f"{stage.target} is empty: work on it now, then press Enter to bring it back {leave}")
     else:
-        click.echo(f"{stage.target} is empty and held for {duration(manner.hold_s)} (Ctrl-C leaves it drained)")
-        time.sleep(manner.hold_s)
+        click.echo(f"{stage.target} is empty and held for {duration(manner.hold_s)} {leave}")
+    until = None if manner.hold_s is None else time.monotonic() + manner.hold_s
+    while not _is_over(until):
+        with suppress(DaemonUnreachableError):
+            found = get(socket, target_resource(stage.target), TargetStatus)
+            if undrained(found):
+                raise no_longer_drained(found)
+
+
+def _is_over(until: float | None) -> bool:
+    """Whether the hold is, after a moment; `KeyboardInterrupt` if nobody is there any more to end it."""
+    if until is not None:
+        time.sleep(min(LOOK_S, max(0.0, until - time.monotonic())))
+        return time.monotonic() >= until
+    if not select.select([sys.stdin], [], [], LOOK_S)[0]:
+        return False
+    if not sys.stdin.readline():
+        raise KeyboardInterrupt
+    return True
 
 
 def _bring_back(socket: Path, stage: Stage, manner: Manner) -> None:
-    query = f"?slow_start_s={manner.slow_start_s}" if manner.slow_start_s else ""
-    click.echo(post(socket, f"{target_resource(stage.target)}/enable{query}", Done).message)
+    click.echo(_enable(socket, stage, manner))
     stage.phase = Phase.ENABLED
-    expected = {(row.pool, row.name) for row in stage.backends if row.state in _WELL or row.override}
+    expected = {(row.pool, row.name) for row in stage.backends if _is_awaited(row)}
 
     def awaited(found: TargetStatus) -> list[TargetBackend]:
         return [row for row in found.backends if (row.pool, row.name) in expected and row.state != REMOVED]
@@ -241,6 +263,15 @@ def _bring_back(socket: Path, stage: Stage, manner: Manner) -> None:
     if found is None or not all(map(_is_back, awaited(found))):
         raise _not_back(found or get(socket, target_resource(stage.target), TargetStatus))
     stage.phase = Phase.DONE
+
+
+def _enable(socket: Path, stage: Stage, manner: Manner) -> str:
+    query = f"?slow_start_s={manner.slow_start_s}" if manner.slow_start_s else ""
+    try:
+        return post(socket, f"{target_resource(stage.target)}/enable{query}", Done).message
+    except UnansweredError:
+        stage.phase = Phase.ASKED_BACK
+        raise
 
 
 def _is_back(row: TargetBackend) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lbctl.cli.client import PLAN_TIMEOUT_S, post
+from lbctl.cli.client import PLAN, PLAN_TIMEOUT_S, post
 from lbctl.cli.options import PATH, file_argument, socket_option
 from lbctl.cli.plan_view import show
 from lbctl.cli.render import console
@@ -46,7 +46,7 @@ def plan(file: Path, as_json: bool, offline: bool, against: Path | None, socket:
 
 def _asked(socket: Path, file: Path) -> PlanReport:
     proposal = Proposal(text=read_text(file), source=str(file.resolve()))
-    return post(socket, "/v1/plan", PlanReport, content=proposal, timeout_s=PLAN_TIMEOUT_S)
+    return post(socket, PLAN, PlanReport, content=proposal, timeout_s=PLAN_TIMEOUT_S)
 
 
 def _offline(file: Path, against: Path) -> PlanReport:

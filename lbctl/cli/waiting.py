@@ -104,7 +104,7 @@ class Emptying:
 
     def _rest_of(self, backend: TargetBackend, found: TargetStatus) -> str:
         if backend.takes_new:
-            return "it takes new connections, for the kernel refused the drain so far"
+            return "it takes new connections" + (", for the kernel refused so far" if backend.override else "")
         if left(backend):
             return f"{_amount(backend)} left"
         if backend.half_open:

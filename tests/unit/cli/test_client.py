@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -122,3 +125,45 @@ def test_chunk_of_a_size_that_is_none_is_an_error_in_words(tmp_path: Path) -> No
     said = saying(OK + b"transfer-encoding: chunked\r\n\r\n" + b"f" * 100 + b"\r\n{}\r\n")
     with answering(tmp_path / "sock", said) as path, pytest.raises(DaemonUnreachableError, match="does not answer"):
         client.post(path, "/v1/backends/p/a/drain", Done)
+
+
+def test_change_that_is_not_answered_in_time_may_be_done_all_the_same(tmp_path: Path) -> None:
+    is_over = threading.Event()
+    with answering(tmp_path / "sock", lambda _: suppressed(is_over.wait(PATIENCE_S))) as path:
+        with pytest.raises(DaemonUnreachableError, match="may be done all the same") as caught:
+            client.post(path, "/v1/backends/p/a/drain", Done, timeout_s=0.1)
+        is_over.set()
+    assert caught.value.hint == "see what became of it: lbctl status; and see its log: journalctl -u lbctl"
+
+
+def suppressed(_: object) -> None:
+    """An answer that is none."""
+
+
+def test_question_that_is_not_answered_is_not_said_to_be_done(tmp_path: Path) -> None:
+    with answering(tmp_path / "sock", saying(b"")) as path, pytest.raises(DaemonUnreachableError) as caught:
+        client.post(path, client.PLAN, Done)
+    assert "may be done" not in caught.value.message
+
+
+@pytest.mark.parametrize("command", [("drain", "p/a"), ("drain", "p/a", "--wait"), ("weight", "p/a", "7")])
+def test_change_that_is_interrupted_before_the_answer_may_be_done_all_the_same(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    running: list[subprocess.Popen[str]] = []
+    is_running = threading.Event()
+
+    def press_ctrl_c(_: socket.socket) -> None:
+        is_running.wait(PATIENCE_S)
+        running[0].send_signal(signal.SIGINT)
+        running[0].wait(PATIENCE_S)
+
+    with answering(tmp_path / "sock", press_ctrl_c) as path:
+        argv = [sys.executable, "-m", "lbctl", *command, "--socket", str(path)]
+        running.append(subprocess.Popen(argv, stderr=subprocess.PIPE, text=True))
+        is_running.set()
+        _, said = running[0].communicate(timeout=6 * PATIENCE_S)
+    assert running[0].returncode == 1
+    assert said.startswith(
+        "error: interrupted before the daemon answered; what it was asked for may be done all the same"
+    )

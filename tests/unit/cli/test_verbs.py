@@ -125,7 +125,7 @@ def test_drain_that_waits_goes_on_while_the_kernel_still_gives_new_connections(a
     assert ended.code == 0
     assert ended.out.splitlines() == [
         "drain p/a",
-        "p/a: it takes new connections, for the kernel refused the drain so far",
+        "p/a: it takes new connections, for the kernel refused so far",
         "p/a: nobody is connected",
         "p/a: nobody is connected any more",
     ]
