@@ -160,7 +160,7 @@ def _request(
     finally:
         connection.close()
     if response.status >= 400:
-        raise _problem(response.status, told)
+        raise _problem(response.status, told, changes=changes)
     return _understood(told, answer)
 
 
@@ -217,11 +217,15 @@ def _unreachable(path: Path, error: Exception, *, changes: bool = False) -> Daem
     return DaemonUnreachableError(told, hint=hint)
 
 
-def _problem(status: int, body: bytes) -> LbctlError:
+def _problem(status: int, body: bytes, *, changes: bool = False) -> LbctlError:
+    """What the daemon says is wrong. Where it is its server that speaks, it is ending, or has too many requests at once."""
     try:
         problem = Problem.model_validate_json(body)
     except ValidationError:
-        return LbctlError(f"the daemon answered {status}: {body[:200].decode(errors='replace')!a}")
+        told = f"the daemon answered {status}: {body[:200].decode(errors='replace')!a}"
+        if changes and status >= 500:
+            return UnansweredError(f"{told}; {_MAY_BE_DONE}", hint=_LOOK)
+        return DaemonUnreachableError(told, hint="try again") if status >= 500 else LbctlError(told)
     return _kind(status, problem)(problem.message, hint=problem.hint)
 
 

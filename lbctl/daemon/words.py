@@ -19,10 +19,13 @@ def require(label: str, *, declared: Sequence[str], known: Collection[str]) -> N
     if label in declared:
         return
     if label in known:
-        raise UsageError(f"{label} was removed from the file", hint="it takes no new connections any more")
+        raise UsageError(f"{label} was removed from the file", hint=_REMOVED)
     close = difflib.get_close_matches(label, declared, n=3, cutoff=0.8)
     hint = f"did you mean {' or '.join(close)}?" if close else f"the backends are: {listed(declared)}"
     raise UsageError(f"there is no backend {label}", hint=hint)
+
+
+_REMOVED = "it takes no new connections any more; `lbctl status` shows how many it has left"
 
 
 def require_target(target: Target, declaration: Declaration, *, known: Collection[str]) -> None:

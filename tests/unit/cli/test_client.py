@@ -15,7 +15,7 @@ import pytest
 
 from lbctl.cli import client
 from lbctl.daemon.models import Done, EventStatus
-from lbctl.errors import DaemonUnreachableError, LbctlError
+from lbctl.errors import DaemonUnreachableError, LbctlError, UnansweredError
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PATIENCE_S = 10.0
@@ -85,7 +85,7 @@ def test_line_of_another_kind_is_an_error_in_words(tmp_path: Path) -> None:
 def test_refusal_in_no_words_of_ours_is_told_without_its_control_characters(tmp_path: Path) -> None:
     said = saying(b"HTTP/1.1 500 no\r\ncontent-length: 4\r\n\r\n\x1b[2J")
     with answering(tmp_path / "sock", said) as path, pytest.raises(LbctlError) as caught:
-        client.post(path, "/v1/backends/p/a/drain", Done)
+        client.get(path, "/v1/status", Done)
     assert caught.value.message == r"the daemon answered 500: '\x1b[2J'"
 
 
@@ -167,3 +167,18 @@ def test_change_that_is_interrupted_before_the_answer_may_be_done_all_the_same(
     assert said.startswith(
         "error: interrupted before the daemon answered; what it was asked for may be done all the same"
     )
+
+
+ENDING = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 21\r\n\r\nInternal Server Error"
+"""What a request gets that was under way when the daemon was told to end."""
+
+
+def test_daemon_that_ends_at_a_question_is_one_that_does_not_answer(tmp_path: Path) -> None:
+    with answering(tmp_path / "sock", saying(ENDING)) as path, pytest.raises(DaemonUnreachableError) as caught:
+        client.get(path, "/v1/status", Done)
+    assert caught.value.message == "the daemon answered 500: 'Internal Server Error'"
+
+
+def test_daemon_that_ends_at_a_change_may_have_made_it(tmp_path: Path) -> None:
+    with answering(tmp_path / "sock", saying(ENDING)) as path, pytest.raises(UnansweredError, match="may be done"):
+        client.post(path, "/v1/backends/p/a/drain", Done)
