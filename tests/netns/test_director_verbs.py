@@ -81,10 +81,9 @@ def daemon(running: Daemon) -> Iterator[Daemon]:
 
 def spawn(daemon: Daemon, *arguments: str) -> subprocess.Popen[Any]:
     """A command that goes on for a while."""
-    command = [sys.executable, "-m", "lbctl", *arguments]
-    return daemon.node.popen(
-        command, output=daemon.directory / f"{arguments[0]}.out", environment={"LBCTL_SOCKET": str(daemon.socket)}
-    )
+    command, output = [sys.executable, "-m", "lbctl", *arguments], daemon.directory / f"{arguments[0]}.out"
+    output.unlink(missing_ok=True)
+    return daemon.node.popen(command, output=output, environment={"LBCTL_SOCKET": str(daemon.socket)})
 
 
 def said(daemon: Daemon, verb: str) -> str:
@@ -151,8 +150,7 @@ def test_drain_that_waits_ends_with_the_last_connection(lab: Lab, daemon: Daemon
 
 
 class Handshake:
-    """A TCP connection to the VIP that is begun, completed and ended by a frame each; its client, which nobody else is, answers
-    nothing of what it gets."""
+    """A TCP connection to the VIP, frame by frame; its client has an address that nobody has, and answers nothing."""
 
     def __init__(self, lab: Lab, *, port: int) -> None:
         self._node, self._port = lab.clients[0], port
@@ -192,7 +190,21 @@ def test_drain_that_waits_does_not_end_before_a_handshake_that_began_earlier(lab
     assert waiting.poll() is None
     handshake.send("FA", seq=2)
     assert waiting.wait(timeout=20) == 0
-    assert said(daemon, "drain").endswith("lines/a: nobody is connected any more\n")
+
+
+def test_drain_that_waits_goes_on_over_a_killed_daemon_and_a_file_without_its_backend(lab: Lab, daemon: Daemon) -> None:
+    with line_to(lab.clients[0], lab.backends[0]):
+        waiting = spawn(daemon, "drain", "lines/a", "--wait", "--timeout", "60s")
+        wait_said(daemon, "drain", "lines/a: 1 connection left")
+        daemon.kill()
+        wait_said(daemon, "drain", "the daemon does not answer; the wait goes on")
+        daemon.start()
+        reload(
+            daemon, configuration(lab).replace(f'"a": {{"address": "{lab.backends[0].address}", "weight": 100}}, ', "")
+        )
+        wait_said(daemon, "drain", "lines/a: 1 connection left (removed: no longer in the file")
+    assert waiting.wait(timeout=20) == 0
+    reload(daemon, configuration(lab))
 
 
 def test_drain_that_waits_too_long_ends_with_one_and_cuts_nobody(lab: Lab, daemon: Daemon) -> None:
