@@ -85,10 +85,13 @@ class Emptying:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self.latest: Sequence[str] = ()
+        """What there was to wait for at the latest look, as by `rest`."""
 
     def is_over(self, found: TargetStatus) -> bool:
         """Nobody is connected, and nobody can be any more; also when somebody ended the drain, for then it will not be."""
-        return undrained(found) != () or not self.rest(found)
+        self.latest = self.rest(found)
+        return undrained(found) != () or not self.latest
 
     def said(self, found: TargetStatus) -> Sequence[str]:
         """A line a backend; of many, only for those that are not empty."""
@@ -124,8 +127,9 @@ def drain_and_wait(socket: Path, target: Target, *, timeout_s: float | None) -> 
     try:
         found = Waiter(socket).wait(target, emptying.is_over, emptying.said, timeout_s=timeout_s)
     except KeyboardInterrupt:
+        told = f" ({_listed(emptying.latest)})" if emptying.latest else ""
         raise LbctlError(
-            "no longer waiting; the drain stays", hint=f"to end it: lbctl enable {typed(target)}"
+            f"no longer waiting{told}; the drain stays", hint=f"to end it: lbctl enable {typed(target)}"
         ) from None
     if found is None:
         raise too_late(socket, target, emptying, timeout_s=timeout_s or 0.0)
@@ -142,9 +146,13 @@ def too_late(socket: Path, target: Target, emptying: Emptying, *, timeout_s: flo
         rest = emptying.rest(get(socket, target_resource(target), TargetStatus))
     except DaemonUnreachableError:
         return LbctlError(f"the daemon did not answer for long, and {target} is still drained", hint=hint)
-    more = [f"and {len(rest) - _MANY} more"] if len(rest) > _MANY else []
-    told = "; ".join([*rest[:_MANY], *more]) or "the last one ended just now"
+    told = _listed(rest) or "the last one ended just now"
     return LbctlError(f"not empty after {duration(timeout_s)} ({told}); the drain stays", hint=hint)
+
+
+def _listed(rest: Sequence[str]) -> str:
+    more = [f"and {len(rest) - _MANY} more"] if len(rest) > _MANY else []
+    return "; ".join([*rest[:_MANY], *more])
 
 
 def no_longer_drained(found: TargetStatus) -> LbctlError:

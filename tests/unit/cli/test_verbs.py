@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +92,22 @@ def test_drain_that_waits_in_vain_ends_with_one_and_says_that_it_stays(ask: Call
     assert "lbctl enable 192.0.2.11 ends the drain" in ended.err
     assert clock.now >= 90
     assert fleet.servers[0].override == "drained"
+
+
+def test_drain_that_is_interrupted_while_it_waits_says_what_is_left_and_that_it_stays(
+    ask: Callable[..., Ended], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press_ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=press_ctrl_c))
+    fleet = two_hosts()
+    ended = ask(fleet, "drain", "192.0.2.11", "--wait")
+    assert (ended.code, fleet.servers[0].override) == (1, "drained")
+    assert ended.err == (
+        "error: no longer waiting (p/a: 3 connections left); the drain stays\n"
+        "  hint: to end it: lbctl enable 192.0.2.11\n"
+    )
 
 
 def test_drain_that_somebody_ends_meanwhile_is_not_waited_for(ask: Callable[..., Ended]) -> None:
