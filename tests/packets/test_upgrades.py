@@ -142,6 +142,23 @@ def test_backends_of_another_layout_keep_their_numbers_and_all_that_names_them(
     assert [flow.backend for flow in successor.flows(limit=9)] == [SECOND] * 6
 
 
+def test_handshakes_come_along_into_a_table_that_was_not_shared_with_user_space_and_back(
+    object_file: ObjectFile, running: Rig
+) -> None:
+    running.run(IPV4.tcp("S"))
+    half_open = running.dataplane.half_open()
+    assert sum(half_open.values()) == 1
+    unshared = {**MAPS, "lb_half_opens": replace(MAPS["lb_half_opens"], flags=0)}
+
+    before = load(object_file, running.pins, unshared)
+    put_to_work(before, running)
+    loader.remove_left_overs(running.pins, before.specs)
+    after = load(object_file, running.pins)
+
+    assert "lb_half_opens" not in before.adopted | after.adopted
+    assert KernelDataplane(after, running.pins).half_open() == half_open
+
+
 def test_assignment_made_by_the_old_program_meanwhile_comes_along(object_file: ObjectFile, running: Rig) -> None:
     loaded = load(object_file, running.pins, other_backends())
     made = {Assigned(pool_id=POOL, source=IPV4.client): THIRD}
