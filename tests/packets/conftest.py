@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from lbctl.dataplane.objectfile import ObjectFile, compile_source
+from tests.packets.cases import USUAL
 from tests.packets.rig import Rig, rig_of
+from tests.packets.versions import put_to_work
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,14 @@ def fresh_rig(object_file: ObjectFile) -> Iterator[Rig]:
     """A data plane that nobody wrote to."""
     with rig_of(object_file) as rig:
         yield rig
+
+
+@pytest.fixture
+def running(fresh_rig: Rig) -> Rig:
+    """The version before, at work."""
+    fresh_rig.hold(USUAL.tables)
+    put_to_work(fresh_rig.loaded, fresh_rig)
+    return fresh_rig
 
 
 @pytest.fixture

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from lbctl.dataplane import loader
 from lbctl.dataplane.layout import BACKEND, FLOW, MAPS, VIP
+from lbctl.dataplane.loader import Loaded
 from lbctl.dataplane.mapspec import MapSpec, struct
+from tests.packets.rig import Rig
 
 
 def with_values(**values: np.dtype[Any]) -> Mapping[str, MapSpec]:
@@ -57,3 +60,9 @@ def other_flows() -> Mapping[str, MapSpec]:
 def other_backends() -> Mapping[str, MapSpec]:
     """Backends of another layout, and so another map of all that refers to them."""
     return with_values(lb_backends=OTHER_BACKEND)
+
+
+def put_to_work(loaded: Loaded, rig: Rig) -> None:
+    """As a daemon does whose links are there."""
+    loader.pin_programs(loaded, rig.pins)
+    loader.pin_ingress(loaded, rig.pins)
