@@ -8,6 +8,7 @@ import pwd
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from lbctl.daemon.instance import only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import Peer, open_control_socket, peer_of
 from lbctl.errors import SystemRequirementError
+
+DEADLINE_S = 20.0
 
 
 def connected(path: Path) -> socket.socket:
@@ -113,6 +116,23 @@ def test_notification_reaches_the_socket_that_was_named(tmp_path: Path, monkeypa
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         notify("READY=1", "STATUS=forwarding")
         assert manager.recv(100) == b"READY=1\nSTATUS=forwarding"
+
+
+def test_notification_does_not_wait_for_a_manager_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue of its socket is full before long."""
+    longest = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+    def tell() -> None:
+        for _ in range(longest + 2):
+            notify("WATCHDOG=1")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        telling = threading.Thread(target=tell, daemon=True)
+        telling.start()
+        telling.join(DEADLINE_S)
+        assert not telling.is_alive()
 
 
 def test_notification_to_nobody_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
