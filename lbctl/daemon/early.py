@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lbctl.core.features import features_of
-from lbctl.daemon.changes.starting import Start, choose_start
+from lbctl.daemon.changes.starting import Start, choose_start, other_start
 from lbctl.dataplane.objectfile import Build, start_build
+
+__all__ = ["Begun", "begun", "begun_with", "other_start"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,13 @@ class Begun:
 @contextlib.contextmanager
 def begun(config: Path, state: Path) -> Iterator[Begun]:
     """Read the file and start the build, which ends with the context. Raises `LbctlError`."""
-    start = choose_start(config, state)
+    with begun_with(choose_start(config, state)) as early:
+        yield early
+
+
+@contextlib.contextmanager
+def begun_with(start: Start) -> Iterator[Begun]:
+    """The same with what is to be started from."""
     build = start_build(features=features_of(start.declaration))
     try:
         yield Begun(start=start, build=build)

@@ -224,15 +224,16 @@ def test_rollback_puts_an_entry_in_force_again_also_after_a_restart(
     assert present < before.entries[-1].number
 
 
+@pytest.mark.parametrize("wrong", [("pool", "pol"), ("eth0", "eth7")], ids=["in itself", "on this machine"])
 def test_daemon_with_a_bad_file_starts_with_what_was_in_force(
-    daemon: Daemon, lab: Lab, other: Path, first: str
+    daemon: Daemon, lab: Lab, other: Path, first: str, wrong: tuple[str, str]
 ) -> None:
     daemon.ctl("apply", str(other), "--yes")
     daemon.stop()
-    daemon.config.write_text(first.replace('"pool"', '"pol"'))
+    daemon.config.write_text(first.replace(f'"{wrong[0]}"', f'"{wrong[1]}"'))
     daemon.start()
     assert weight(daemon) == 50
-    assert "pol" in str(status(daemon).daemon.config_error)
+    assert wrong[1] in str(status(daemon).daemon.config_error)
     assert "The file was refused, the configuration before it goes on:" in daemon.ctl("status").stdout
     assert "ERROR what was in force before is in force again" in daemon.log.read_text()
     assert spread(lab.clients[0], 20).keys() == {"backend1", "backend2"}

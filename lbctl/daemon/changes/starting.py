@@ -3,7 +3,8 @@
 * Nobody confirmed the file's text, and the time for it is over: what was in force before it; the file's, if nothing from before
   can be read any more.
 * The time is not over: the text that waits, wherever it came from.
-* The file cannot be read, or is wrong: the last text that was in force.
+* The file cannot be read, or is wrong: the last text that was in force. So it is if the file is right in itself, but another
+  one than was in force, and a daemon cannot start with it: an interface is not as it says, the tables have no room for it.
 """
 
 from __future__ import annotations
@@ -40,11 +41,7 @@ class Start:
 
 def choose_start(config: Path, state: Path) -> Start:
     """Raises `ConfigError` if the file is of no use and nothing was in force before."""
-    history = History(state)
-    try:
-        pending, fault = PendingStore(state).load(), None
-    except SystemRequirementError as error:
-        pending, fault = None, error.message
+    history, (pending, fault) = History(state), _pending(state)
     try:
         return _start_of(config, history, pending, fault)
     except ConfigError as error:
@@ -52,6 +49,24 @@ def choose_start(config: Path, state: Path) -> Start:
         if good is None:
             raise
         return replace(good, config_error=str(error))
+
+
+def other_start(refused: Start, state: Path, *, why: LbctlError) -> Start | None:
+    """What was in force before, for a daemon that could not start with this. ``None`` if there is nothing, or if this was in
+    force once: then it is not the text's fault, and what is missing may only be late."""
+    history, (pending, fault) = History(state), _pending(state)
+    if digest(refused.text) in {entry.sha256 for entry in history.known_good()}:
+        return None
+    good = _known_good(history, pending)
+    return replace(good, config_error=str(why), fault=fault) if good else None
+
+
+def _pending(state: Path) -> tuple[Pending | None, str | None]:
+    """What waits for its confirmation, and what there is to say if that cannot be read."""
+    try:
+        return PendingStore(state).load(), None
+    except SystemRequirementError as error:
+        return None, error.message
 
 
 def _start_of(config: Path, history: History, pending: Pending | None, fault: str | None) -> Start:

@@ -10,9 +10,9 @@ from lbctl.daemon.audit import ITSELF, AuditLog
 from lbctl.daemon.changes.history import Entry, History, How, Outcome
 from lbctl.daemon.changes.pending import Pending, PendingStore, until
 from lbctl.daemon.changes.remembering import Memory
-from lbctl.daemon.changes.starting import Start, choose_start
+from lbctl.daemon.changes.starting import Start, choose_start, other_start
 from lbctl.daemon.facts import Facts
-from lbctl.errors import ConfigError
+from lbctl.errors import ConfigError, NetworkError
 from tests.unit.daemon.rig import file
 
 FIRST, SECOND, BAD = file("a"), file("a", "b"), file("a").replace("pool: p", "pol: p")
@@ -145,3 +145,19 @@ def test_start_with_a_pending_change_that_cannot_be_read_says_so(place: Place) -
     start = place.start(FIRST)
     assert start.text == FIRST
     assert "pending.json cannot be read" in str(start.fault)
+
+
+def test_start_of_what_a_daemon_cannot_start_with_is_what_was_in_force_before(place: Place) -> None:
+    place.entry(FIRST, Outcome.DONE)
+    refused = place.start(SECOND)
+    other = other_start(refused, place.state, why=NetworkError("interface eth9 does not exist"))
+    assert other is not None
+    assert (other.text, other.config_error) == (FIRST, "interface eth9 does not exist")
+    assert other_start(other, place.state, why=NetworkError("nor that")) is None
+
+
+def test_start_of_a_file_that_was_in_force_once_has_no_other(place: Place) -> None:
+    """An interface that it always had may only be late."""
+    place.entry(FIRST, Outcome.DONE)
+    place.entry(THIRD, Outcome.DONE)
+    assert other_start(place.start(FIRST), place.state, why=NetworkError("interface eth0 does not exist")) is None
