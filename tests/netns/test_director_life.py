@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -190,6 +191,7 @@ def test_detach_refuses_while_the_daemon_runs_and_leaves_nothing_afterwards(lab:
 
 def test_daemon_whose_interface_is_missing_ends_with_its_name(lab: Lab) -> None:
     daemon = Daemon(lab, config=configuration(*lab.backends, interface="eth7"))
+    rmtree(daemon.state, ignore_errors=True)  # nothing was in force before
     with pytest.raises(
         LabError, match="error: interface eth7 does not exist\n  hint: the interfaces here are: eth0, lo"
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import rmtree
 
 import pytest
 
@@ -72,6 +73,7 @@ def assert_tells_generic(daemon: Daemon, reason: str) -> None:
 
 def test_director_with_native_mode_on_such_a_device_ends_with_a_clear_error(lab: Lab) -> None:
     daemon = Daemon(lab, config=bridged(lab, "native"), director=lab.directors[1])
+    rmtree(daemon.state, ignore_errors=True)  # nothing was in force before
     with pytest.raises(LabError) as caught, alone(daemon):
         daemon.start()
     print(f"\n{caught.value}")
