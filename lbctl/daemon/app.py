@@ -23,7 +23,7 @@ from lbctl.daemon.changes.starting import Start
 from lbctl.daemon.daemon import Daemon
 from lbctl.daemon.early import Begun
 from lbctl.daemon.garbage import look_at_the_young_only, tidy_up_forever
-from lbctl.daemon.instance import only_instance
+from lbctl.daemon.instance import alone_in_network, only_instance
 from lbctl.daemon.notify import notify, watchdog_interval_s
 from lbctl.daemon.sockets import PeerProtocol, open_control_socket
 from lbctl.daemon.state.store import kept_seed
@@ -64,7 +64,7 @@ def run(options: Options, begun: Begun) -> None:
 
 async def _run(options: Options, begun: Begun) -> None:
     loader.prepare_pins(options.pins)
-    with only_instance(options.pins), open_control_socket(options.socket) as control:
+    with only_instance(options.pins), open_control_socket(options.socket) as control, alone_in_network():
         surroundings = Surroundings(KernelNetwork())
         try:
             await _serve(options, begun, surroundings, control)

@@ -6,16 +6,17 @@ import asyncio
 import socket
 from pathlib import Path
 
-from lbctl.daemon.instance import only_instance
+from lbctl.daemon.instance import alone_in_network, only_instance
 from lbctl.dataplane.links import detach
 from lbctl.network.kernel import KernelNetwork
 
 
 def tear_down(pins: Path) -> int:
-    """Returns from how many interfaces the program was taken. `SystemRequirementError` while a daemon holds the pins."""
+    """Returns from how many interfaces the program was taken. `SystemRequirementError` while a daemon holds the pins, or is at
+    work in this network namespace with others."""
     if not pins.is_dir():
         return 0
-    with only_instance(pins):
+    with only_instance(pins), alone_in_network():
         asyncio.run(_clear_network())
         return detach(pins)
 

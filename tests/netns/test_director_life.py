@@ -105,19 +105,51 @@ def test_daemon_second_on_the_same_socket_is_refused_and_leaves_it(lab: Lab, dae
     assert status(daemon).daemon.pid == daemon.pid
 
 
-def test_daemon_second_on_the_same_interface_is_refused_and_disturbs_nothing(
+def test_daemon_second_in_the_same_network_namespace_is_refused_and_disturbs_nothing(
     lab: Lab, daemon: Daemon, line: Line
 ) -> None:
     """The first one's rules and routes would be replaced by its own, and servers seem to be dead."""
-    before = traces(daemon)
-    other, pins = daemon.directory / "other.yaml", lab.plan.bpffs / "other"
-    other.write_text(configuration(lab.backends[1]))
-    done = run_another(daemon, "--pins", pins, "--socket", daemon.directory / "other.sock", "--config", other)
+    before, pins = traces(daemon), lab.plan.bpffs / "other"
+    done = run_another(daemon, "--pins", pins, "--socket", daemon.directory / "other.sock")
     assert done.returncode == 1
-    assert "error: eth0 already has an XDP program that is not this lbctl's" in done.stderr
+    assert f"another lbctl daemon (process {daemon.pid}) is at work in this network namespace" in done.stderr
+    done = daemon.ctl("detach", "--yes", "--pins", str(pins), check=False)
+    assert done.returncode == 1
+    assert f"another lbctl daemon (process {daemon.pid}) is at work" in done.stderr
     assert traces(daemon) == before
     assert "somebody deleted" not in daemon.log.read_text()
     assert line.is_alive
+
+
+def test_daemon_with_other_pins_on_an_interface_that_is_taken_is_refused_and_disturbs_nothing(
+    lab: Lab, daemon: Daemon, line: Line
+) -> None:
+    """The first one was killed; its program is at work, and its rules and routes are there for its next start."""
+    before, pins = traces(daemon), lab.plan.bpffs / "other"
+    daemon.kill()
+    done = run_another(daemon, "--pins", pins, "--socket", daemon.directory / "other.sock")
+    assert done.returncode == 1
+    assert "error: eth0 already has an XDP program that is not this lbctl's" in done.stderr
+    assert traces(daemon) == before
+    daemon.start()
+    assert "somebody deleted" not in daemon.log.read_text()
+    assert line.is_alive
+
+
+def test_daemon_starts_whatever_name_another_user_has_taken(daemon: Daemon) -> None:
+    """Anybody may take a name in the network namespace; only root's processes are daemons."""
+    taking = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind('\\0lbctl'); s.listen(); print(); sys.stdin.read()"
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    daemon.stop()
+    holder = daemon.node.popen(
+        [*as_nobody, "/usr/bin/python3", "-c", taking], stdin=subprocess.PIPE, output=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout and holder.stdout.readline() == "\n"
+        daemon.start()
+    finally:
+        daemon.node.end(holder)
+    assert status(daemon).daemon.pid == daemon.pid
 
 
 def test_daemon_with_pins_that_are_not_on_a_bpffs_is_refused_with_the_command(daemon: Daemon, tmp_path: Path) -> None:

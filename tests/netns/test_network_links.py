@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Interface, IPv6Interface
+from itertools import cycle
 
 import pytest
 
@@ -134,8 +135,13 @@ def test_link_by_the_name_of_a_vlan_tells_the_device_and_the_tags(director: Dire
 
 def test_link_vlan_told_by_an_event_is_the_one_that_is_read(director: Director) -> None:
     director.host.run("ip link add eth0.20 type veth")
-    director.host.run("ip link set eth0.20 up")
-    # What was read is not told as news: hence first the event.
-    told = eventually(lambda: director.link_told("eth0.20"))
+    sizes = cycle((1400, 1500))
+
+    def told_of() -> Link | None:
+        director.host.run(f"ip link set eth0.20 mtu {next(sizes)}")
+        return director.link_told("eth0.20")
+
+    # What was read is not told as news, also not what there was when listening began: hence first an event.
+    told = eventually(told_of)
     read = director.loop.run(director.network.link("eth0.20"))
     assert (told.ifindex, told.device, told.vlan) == (read.ifindex, director.link.ifindex, 20)
