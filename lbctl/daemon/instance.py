@@ -14,7 +14,6 @@ from pathlib import Path
 
 from lbctl.errors import SystemRequirementError
 
-
 _NAME = "\0lbctl"
 """In the abstract namespace of sockets, which each network namespace has of its own, and which ends with its holder."""
 _UCRED = struct.Struct("3i")
