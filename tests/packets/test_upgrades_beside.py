@@ -12,8 +12,7 @@ from lbctl.core.tables import Members, reference
 from lbctl.dataplane import carrying, loader
 from lbctl.dataplane.kernel import KernelDataplane
 from lbctl.dataplane.layout import MAPS
-from lbctl.dataplane.loader import Loaded, load
-from lbctl.dataplane.maps import HashMap
+from lbctl.dataplane.loader import load
 from lbctl.dataplane.moving import move_flows
 from lbctl.dataplane.objectfile import ObjectFile
 from lbctl.errors import KernelError
@@ -21,23 +20,11 @@ from tests.packets.cases import USUAL
 from tests.packets.families import IPV4
 from tests.packets.rig import Rig
 from tests.packets.test_flow_tables import fill, table
-from tests.packets.versions import (
-    other_backends,
-    put_to_work,
-    with_values,
-)
+from tests.packets.versions import other_backends, put_to_work, with_values
 from tests.packets.world import GENERATION, POOL, SIZE, backend_row
 from tests.tables import comparable
 
 SECOND, THIRD = reference(2, GENERATION), reference(3, GENERATION)
-
-
-def fields(loaded: Loaded, name: str = "lb_flows_tcp4") -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    """The values of a map, by their keys' order."""
-    flows = HashMap(loaded.maps[name], loaded.specs[name])
-    found = [(keys, values) for keys, values in flows.batches()]
-    keys, values = (np.concatenate(each) for each in zip(*found, strict=True))
-    return values[np.argsort(keys["client_port"])]
 
 
 def test_program_at_work_is_not_touched_by_what_is_carried_over(object_file: ObjectFile, running: Rig) -> None:
