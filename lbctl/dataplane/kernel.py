@@ -200,6 +200,7 @@ class KernelDataplane:
         self._connections.ended(self._backends.by_id(found.ended))
         if is_whole:
             self._connections.settle(self._backends.by_id(found.open), opened_before=opened)
+        self._half_opens.look()
         return found
 
     def set_clock(self) -> None:

@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from lbctl.core.tables import BackendState
+from lbctl.dataplane.clock import Clock
+from lbctl.dataplane.kernel import KernelDataplane
+from lbctl.dataplane.port import IdleLimits
 from tests.packets.cases import all_slots, backends
 from tests.packets.frames import tcp
 from tests.packets.rig import Rig
@@ -48,3 +51,23 @@ def test_half_open_connection_of_a_server_whose_id_was_given_away_is_nobodys(rig
     rows = backends()
     rig.hold(tables({**rows, 1: replace(rows[1], generation=GENERATION + 1)}, all_slots(2)))
     assert rig.dataplane.half_open() == {}
+
+
+def test_half_open_connection_that_nobody_completed_is_not_told_of_again_when_its_time_wraps(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scanner leaves many, and whoever drains the server hours later would wait for them."""
+    read, later_ticks = Clock.jiffies, 0
+    monkeypatch.setattr(Clock, "jiffies", lambda clock: read(clock) + (later_ticks << 8))
+    dataplane = KernelDataplane(rig.loaded, rig.pins)
+    rig.hold(tables(backends(), all_slots(1)))
+    rig.run(tcp("S"))
+    later_ticks = 30
+    assert dataplane.half_open() == {1: 1}
+
+    later_ticks = 100
+    dataplane.sweep(IdleLimits(open_s={}))
+    later_ticks = 270
+    assert dataplane.half_open() == {}
+    rig.run(tcp("S", client_port=50_002))
+    assert dataplane.half_open() == {1: 1}
