@@ -216,6 +216,7 @@ class Daemon:
                 if self._reconciler.neighbour_seen(event.neighbour):
                     self._has_news.set()
             elif isinstance(event, PathsTouched):
+                self._surroundings.touched(event)
                 self._has_path_news.set()
             elif self._interfaces.concerns(event):
                 self._has_link_news.set()

@@ -80,7 +80,7 @@ class Interfaces:
 
     async def restore_paths(self) -> None:
         """Put rules and routes of the probes back that somebody else deleted: without them healthy servers seem to be dead."""
-        if await self._surroundings.lacks_probe_paths():
+        if await self._surroundings.lacks_probe_paths(await self.present()):
             await self.settle(self.links, anew=True)
             _log.warning("somebody deleted rules or routes of lbctl's probes (protocol 108); they are put back")
 

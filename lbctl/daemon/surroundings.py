@@ -14,7 +14,7 @@ from lbctl.daemon.faults import check_addresses
 from lbctl.daemon.monitor import Route
 from lbctl.daemon.vips import is_announced
 from lbctl.errors import LbctlError, NetworkError, NoSuchInterfaceError
-from lbctl.network.port import MARKS, Link, Network, ProbePath
+from lbctl.network.port import MARKS, Link, Network, PathsTouched, ProbePath
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ class Surroundings:
         self._managed: Mapping[Hashable, _Place] | None = None
         self._unclaimed: frozenset[_Place] = frozenset()
         self._ways: Mapping[str, _Way] | None = None
+        self._are_some_refused = False
+        self._touched: set[int | None] = set()
 
     async def links(self, declaration: Declaration) -> Mapping[str, Link]:
         """The declared interfaces as the kernel has them. `NetworkError` if one is missing or has another address."""
@@ -132,7 +134,7 @@ class Surroundings:
             for backend in declaration.backends()
             if backend.interface in links
         }
-        known = None if anew else self._ways
+        known = None if anew or self._are_some_refused else self._ways
         self._ways, refused = None, dict[int, LbctlError]()
         if known is None:
             refused |= await self.network.set_probe_paths(_paths(wanted.values()))
@@ -141,13 +143,27 @@ class Surroundings:
             after = _paths(way for label, way in wanted.items() if known.get(label) != way)
             kept = [way[0] for label, way in wanted.items() if known.get(label) == way]
             refused |= await self.network.change_probe_paths(before=before, after=after, kept=kept)
-        self._ways = None if refused else wanted  # what the kernel has of those is not known
+        self._ways = {label: way for label, way in wanted.items() if way[0] not in refused}
+        self._are_some_refused = bool(refused)  # what the kernel has of those is not known
         self._give_back_marks(self._marks.keys() - {backend.label for backend in declaration.backends()})
         return {label: refused[way[0]] for label, way in wanted.items() if way[0] in refused}
 
-    async def lacks_probe_paths(self) -> bool:
-        """Whether somebody else deleted some of the rules and routes that were set."""
-        return self._ways is not None and not await self.network.has_probe_paths(_paths(self._ways.values()))
+    def touched(self, event: PathsTouched) -> None:
+        """To be looked after, once no change is under way: what a change removes itself, nobody misses afterwards."""
+        self._touched.add(event.mark)
+
+    async def lacks_probe_paths(self, links: Mapping[str, Link]) -> bool:
+        """Whether somebody else deleted some of the rules and routes that were set; or whether that is not known."""
+        if self._ways is None:
+            return True
+        touched, self._touched = self._touched, set()
+        if None not in touched and all(mark not in touched for mark, *_ in self._ways.values()):
+            return False
+        up = [link.ifindex for link in links.values() if link.is_up]
+        ways, self._ways = self._ways, None
+        has_all = await self.network.has_probe_paths(_paths(ways.values()), up=up)
+        self._ways = ways
+        return not has_all
 
     def routes(self, declaration: Declaration) -> Mapping[str, Route]:
         """How each backend is probed, by label: through every VIP that its pool answers for, that of its first TCP service

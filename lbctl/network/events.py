@@ -143,14 +143,14 @@ class EventStream:
     async def _digest(self, messages: list[bytes]) -> list[NetworkEvent]:
         neighbours: dict[_Key, Neighbour] = {}
         touched: list[Touched] = []
-        paths: list[PathsTouched] = []
+        paths: set[PathsTouched] = set()
         for message in messages:
             with left_out("a change"):
                 found = read_change(message)
                 if isinstance(found, Neighbour):
                     neighbours[found.ifindex, found.address] = found
                 elif isinstance(found, PathsTouched):
-                    paths = [found]
+                    paths.add(found)
                 elif found is not None:
                     touched.append(found)
         with explained("read links"):
@@ -206,7 +206,8 @@ def read_change(message: bytes) -> Neighbour | Touched | PathsTouched | None:
         is_down = told.kind == _RTM_NEWLINK and not is_up(*_FLAGS.unpack_from(told.body))
         return Touched(ifindex, is_down or (told.kind == _RTM_DELADDR and family == socket.AF_INET))
     if told.kind in _PATH_DELETIONS:
-        return PathsTouched() if _PATH_DELETIONS[told.kind](told.body) else None
+        found = _PATH_DELETIONS[told.kind](told.body)
+        return PathsTouched(found.table or None) if found else None
     entry = decode(told.body) if told.kind in (_RTM_NEWNEIGH, _RTM_DELNEIGH) else None
     if entry is None:
         return None

@@ -113,7 +113,7 @@ class FakeNetwork:
         self.paths = frozenset(path for path in paths if path.via not in self.no_ways)
         return {path.mark: NetworkError(f"no way to {path.via}") for path in paths - self.paths}
 
-    async def has_probe_paths(self, paths: frozenset[ProbePath]) -> bool:
+    async def has_probe_paths(self, paths: frozenset[ProbePath], *, up: Collection[int]) -> bool:
         """Whether ``paths`` has these."""
         return paths <= self.paths
 

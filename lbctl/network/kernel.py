@@ -111,11 +111,11 @@ class KernelNetwork:
                 current = await read_tables(self._netlink)
                 return await apply(self._netlink, current=current, wanted=wanted)
 
-    async def has_probe_paths(self, paths: frozenset[ProbePath]) -> bool:
+    async def has_probe_paths(self, paths: frozenset[ProbePath], *, up: Collection[int]) -> bool:
         """Whether their rules and routes are there."""
         async with self._paths_lock:
             with explained("read the policy routes of the probes"):
-                return (await read_tables(self._netlink)).has_all(tables_of(paths))
+                return (await read_tables(self._netlink)).has_all(tables_of(paths), up=up)
 
     async def change_probe_paths(
         self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]

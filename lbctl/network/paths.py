@@ -60,9 +60,9 @@ class PathTables:
     rules: frozenset[Rule] = frozenset()
     routes: frozenset[Route] = frozenset()
 
-    def has_all(self, wanted: PathTables) -> bool:
-        """Whether nothing of these is missing, other than routes that the kernel drops together with a link."""
-        lasting = {route for route in wanted.routes if route.via is None}
+    def has_all(self, wanted: PathTables, *, up: Collection[int]) -> bool:
+        """Whether nothing of these is missing. The routes of a link that is not ``up`` the kernel drops together with it."""
+        lasting = {route for route in wanted.routes if route.via is None or route.ifindex in up}
         return wanted.shelves <= self.shelves and wanted.rules <= self.rules and lasting <= self.routes
 
     def superseded_by(self, wanted: PathTables) -> frozenset[Route]:

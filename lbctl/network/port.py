@@ -70,7 +70,9 @@ class LinkChanged:
 @dataclass(frozen=True, slots=True)
 class PathsTouched:
     """A rule or a route of lbctl's was deleted, by lbctl itself or by somebody else (``ip rule flush``, a network manager that
-    starts), or may have been: what is told of them was lost."""
+    starts): of the path with this mark, or (``None``) perhaps of all."""
+
+    mark: int | None = None
 
 
 NetworkEvent = NeighbourChanged | LinkChanged | PathsTouched
@@ -129,8 +131,8 @@ class Network(Protocol):
         and why; they keep back none of the others."""
         ...
 
-    async def has_probe_paths(self, paths: frozenset[ProbePath]) -> bool:
-        """Whether the rules and routes of these are there, other than routes that a link takes along."""
+    async def has_probe_paths(self, paths: frozenset[ProbePath], *, up: Collection[int]) -> bool:
+        """Whether the rules and routes of these are there, but for what a link that is not ``up`` (by index) takes along."""
         ...
 
     async def change_probe_paths(

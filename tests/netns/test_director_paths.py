@@ -18,7 +18,13 @@ from lbctl.probes.tcp import probe_tcp
 from tests.netns.director_rig import configuration, directing, line_to, serving, wait_state
 
 NOWHERE = IPv4Address("198.51.100.1")
-DELETIONS = ("ip rule flush protocol 108", "ip route flush table all proto 108", "ip rule del priority 108")
+DELETIONS = (
+    "ip rule flush protocol 108",
+    "ip route flush table all proto 108",
+    "ip route flush table all proto 108 dev eth0",
+    "ip rule del priority 108",
+)
+"""The third leaves the unreachable routes, which are of no interface."""
 
 
 @pytest.fixture(scope="module")

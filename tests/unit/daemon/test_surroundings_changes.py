@@ -14,7 +14,7 @@ from lbctl.core.model import Address, Declaration
 from lbctl.daemon.surroundings import Surroundings
 from lbctl.errors import LbctlError, NetworkError
 from lbctl.network.fake import FakeNetwork
-from lbctl.network.port import MARKS, LinkChanged, ProbePath
+from lbctl.network.port import MARKS, LinkChanged, PathsTouched, ProbePath
 from tests.unit.daemon.rig import LINK, declared, file
 
 LINKS = {LINK.name: LINK}
@@ -31,6 +31,7 @@ class Telling(FakeNetwork):
         self.released_now: list[Address] = []
         self.paths_now: list[tuple[str, int]] = []
         self.refuses: Address | None = None
+        self.has_no_time = False
 
     async def manage_neighbours(self, ifindex: int, addresses: Sequence[Address]) -> None:
         if self.refuses in addresses:
@@ -44,6 +45,8 @@ class Telling(FakeNetwork):
 
     async def set_probe_paths(self, paths: frozenset[ProbePath]) -> Mapping[int, LbctlError]:
         self.paths_now.append(("all", len(paths)))
+        if self.has_no_time:
+            raise NetworkError("interrupted")
         return await super().set_probe_paths(paths)
 
     async def change_probe_paths(
@@ -51,6 +54,10 @@ class Telling(FakeNetwork):
     ) -> Mapping[int, LbctlError]:
         self.paths_now.append(("some", len(after)))
         return await super().change_probe_paths(before=before, after=after, kept=kept)
+
+    async def has_probe_paths(self, paths: frozenset[ProbePath], *, up: Collection[int]) -> bool:
+        self.paths_now.append(("looked for", len(paths)))
+        return await super().has_probe_paths(paths, up=up)
 
     def forget(self) -> None:
         for told in (self.managed_now, self.released_now, self.paths_now):
@@ -200,5 +207,58 @@ def test_settled_after_a_failure_is_complete() -> None:
         made.network.forget()
         await made.settle(declared("a", "b"))
         assert made.network.managed_now == [A, B]
+
+    played(scene)
+
+
+def test_path_that_somebody_deleted_is_found_missing_once_it_is_told() -> None:
+    async def scene(made: Scene) -> None:
+        made.network.paths = frozenset(path for path in made.network.paths if path.via != A)
+        assert not await made.surroundings.lacks_probe_paths(LINKS)
+        for event in (PathsTouched(made.surroundings.mark("p/a")), PathsTouched()):
+            made.surroundings.touched(event)
+            assert await made.surroundings.lacks_probe_paths(LINKS)
+        await made.settle(declared("a", "b"), anew=True)
+        made.surroundings.touched(event)
+        assert not await made.surroundings.lacks_probe_paths(LINKS)
+
+    played(scene)
+
+
+def test_paths_are_not_looked_through_for_what_a_change_deleted_itself() -> None:
+    """There may be 10,000."""
+
+    async def scene(made: Scene) -> None:
+        mark = made.surroundings.mark("p/b")
+        await made.settle(declared("a"))
+        made.surroundings.touched(PathsTouched(mark))
+        made.network.forget()
+        assert not await made.surroundings.lacks_probe_paths(LINKS)
+        assert not made.network.paths_now
+
+    played(scene)
+
+
+def test_paths_that_could_not_be_put_back_are_missing_still() -> None:
+    async def scene(made: Scene) -> None:
+        made.network.paths, made.network.has_no_time = frozenset(), True
+        made.surroundings.touched(PathsTouched())
+        assert await made.surroundings.lacks_probe_paths(LINKS)
+        with pytest.raises(NetworkError):
+            await made.settle(declared("a", "b"), anew=True)
+        assert await made.surroundings.lacks_probe_paths(LINKS)
+
+    played(scene)
+
+
+def test_path_that_somebody_deleted_is_found_missing_beside_one_that_is_refused() -> None:
+    async def scene(made: Scene) -> None:
+        made.network.no_ways.add(B)
+        await made.settle(declared("a", "b"), anew=True)
+        made.surroundings.touched(PathsTouched(made.surroundings.mark("p/a")))
+        assert not await made.surroundings.lacks_probe_paths(LINKS)
+        made.network.paths = frozenset()
+        made.surroundings.touched(PathsTouched(made.surroundings.mark("p/a")))
+        assert await made.surroundings.lacks_probe_paths(LINKS)
 
     played(scene)
