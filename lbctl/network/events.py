@@ -24,7 +24,7 @@ from lbctl.network.netlink import Netlink
 from lbctl.network.policy import decode_route, decode_rule
 from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, NetworkEvent, PathsTouched
 from lbctl.network.refusals import explained
-from lbctl.network.rtnetlink import messages
+from lbctl.network.rtnetlink import PROTOCOL, messages
 from lbctl.network.surprises import left_out
 
 _log = logging.getLogger(__name__)
@@ -43,8 +43,9 @@ _LINK_MESSAGES = frozenset({_RTM_NEWLINK, 17, 20, _RTM_DELADDR})
 """The others are RTM_DELLINK and RTM_NEWADDR."""
 _RTM_NEWNEIGH = 28
 _RTM_DELNEIGH = 29
-_PATH_DELETIONS = {25: decode_route, 33: decode_rule}
-"""By RTM_DELROUTE and RTM_DELRULE."""
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_RTM_NEWRULE, _RTM_DELRULE = 32, 33
+_PATH_DELETIONS = {_RTM_DELROUTE: decode_route, _RTM_DELRULE: decode_rule}
 
 _INTERFACE = struct.Struct("=B3xi")
 """Family and index, at the same place in ifinfomsg and ifaddrmsg."""
@@ -182,15 +183,20 @@ class EventStream:
 
 
 def _attach_filter(opened: socket.socket) -> None:
-    """That routes and rules were added is nobody's concern, and there are 30,000 for 10,000 backends: the kernel keeps it to
-    itself. Classic BPF: load the message's type, and drop RTM_NEWROUTE and RTM_NEWRULE."""
-    added = (socket.htons(24), socket.htons(32))
+    """That routes and rules were added is nobody's concern, and there are 30,000 for 10,000 backends; nor are the routes that a
+    routing daemon takes back, which may be a million: the kernel keeps these to itself. Classic BPF: a step is what to do, by
+    how many steps to go on if it holds and if not, and with what."""
+    load_half, load_byte, is_equal, end = 0x28, 0x30, 0x15, 0x06
+    kind_at, protocol_at = 4, 21  # of nlmsghdr; of rtmsg behind it
     steps = (
-        (0x28, 0, 0, 4),
-        (0x15, 1, 0, added[0]),
-        (0x15, 0, 1, added[1]),
-        (0x06, 0, 0, 0),
-        (0x06, 0, 0, 0xFFFF_FFFF),
+        (load_half, 0, 0, kind_at),
+        (is_equal, 4, 0, socket.htons(_RTM_NEWROUTE)),
+        (is_equal, 3, 0, socket.htons(_RTM_NEWRULE)),
+        (is_equal, 0, 3, socket.htons(_RTM_DELROUTE)),
+        (load_byte, 0, 0, protocol_at),
+        (is_equal, 1, 0, PROTOCOL),
+        (end, 0, 0, 0),  # none of it is told
+        (end, 0, 0, 0xFFFF_FFFF),  # all of it is
     )
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     program = struct.pack("HP", len(steps), ctypes.addressof(code))

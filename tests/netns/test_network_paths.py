@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import pytest
 
 from lbctl.errors import NetworkError
-from lbctl.network.port import MARK_BASE, ProbePath
+from lbctl.network.port import MARK_BASE, PathsTouched, ProbePath
 from tests.netns.network_rig import (
     IPV4,
     IPV6,
@@ -29,7 +29,7 @@ from tests.netns.network_rig import (
     stopped,
     subscribed_to_routes,
 )
-from tests.netns.ns_helpers import Host
+from tests.netns.ns_helpers import Host, eventually
 
 __all__ = ["address", "director", "family", "hosts", "peer"]  # fixtures
 
@@ -108,6 +108,19 @@ def test_probe_paths_other_peoples_rules_stay(director: Director, address: str, 
     director.set_paths(director.path(0x11, address, family.vip))
     director.set_paths()
     assert rules_and_routes(director.host) == before
+
+
+def test_probe_paths_that_somebody_deletes_are_told_and_other_peoples_routes_are_not(
+    director: Director, address: str, family: Family
+) -> None:
+    """A routing daemon may take back a million."""
+    ip, mine, others = f"ip {family.option}", *(director.path(number, address, family.vip) for number in (0x11, 0x12))
+    director.set_paths(mine, others)
+    for verb in ("add", "del"):
+        director.host.run(f"{ip} route {verb} unreachable {address} table {others.mark} proto bird")
+    director.host.run(f"{ip} route flush table {mine.mark}")
+    told = eventually(lambda: [event for event in tuple(director.events) if isinstance(event, PathsTouched)] or None)
+    assert {event.mark for event in told} == {mine.mark}
 
 
 def test_probe_paths_with_a_mark_that_two_have_are_refused(director: Director, address: str, family: Family) -> None:
