@@ -9,7 +9,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lbctl.core.model import Address, Declaration, Protocol
+from lbctl.core.model import Address, Declaration
+from lbctl.core.vips import vips_by_pool
 from lbctl.daemon.faults import check_addresses
 from lbctl.daemon.monitor import Route
 from lbctl.daemon.vips import is_announced
@@ -123,7 +124,7 @@ class Surroundings:
         """Policy routes by which the probes reach the VIPs on each backend. ``anew`` as in `manage_neighbours`. Tells, by
         label, why the kernel refused some: such backends must not be probed, for a probe would go anywhere. The next call
         tries again."""
-        vips = {pool: frozenset(found) for pool, found in _vips_by_pool(declaration).items()}
+        vips = {pool: frozenset(found) for pool, found in vips_by_pool(declaration).items()}
         wanted = {
             backend.label: (
                 self.mark(backend.label),
@@ -174,7 +175,7 @@ class Surroundings:
             for address in (interface.address, interface.address6)
             if address
         }
-        vips = _vips_by_pool(declaration)
+        vips = vips_by_pool(declaration)
         return {
             backend.label: Route(
                 vips=vips[backend.pool],
@@ -261,19 +262,3 @@ def _by_interface(places: Iterable[_Place]) -> Mapping[int, list[Address]]:
 
 def _paths(ways: Iterable[_Way]) -> frozenset[ProbePath]:
     return frozenset(ProbePath(mark=mark, vips=vips, via=via, ifindex=ifindex) for mark, vips, via, ifindex in ways)
-
-
-def _vips_by_pool(declaration: Declaration) -> Mapping[str, tuple[Address, ...]]:
-    """The VIPs that each pool answers for: those of TCP services first, and among these its own before those that it is the
-    fallback of."""
-    fallbacks = {pool.name: pool.fallback for pool in declaration.pools}
-    found: dict[str, dict[Address, None]] = {name: {} for name in fallbacks}
-    for protocol in (Protocol.TCP, Protocol.UDP):
-        services = [service for service in declaration.services if service.protocol is protocol]
-        for pool, service in (
-            *((service.pool, service) for service in services),
-            *((fallbacks[service.pool], service) for service in services),
-        ):
-            if pool is not None:
-                found[pool][service.vip] = None
-    return {pool: tuple(vips) for pool, vips in found.items()}

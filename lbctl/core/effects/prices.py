@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lbctl.core.effects.outlook import Outlook
-from lbctl.core.effects.services import vips_by_pool
 from lbctl.core.effects.wording import counted, named
 from lbctl.core.features import Features, features_in, features_of
 from lbctl.core.ids import identity
@@ -27,6 +26,7 @@ from lbctl.core.plan import (
 )
 from lbctl.core.shares import shares_of
 from lbctl.core.tables import ROUTED, BackendState
+from lbctl.core.vips import vips_by_pool
 
 COMPILE_S = 1.5
 """About, measured with all features on two processors; the program before goes on meanwhile."""

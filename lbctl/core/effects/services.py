@@ -9,8 +9,9 @@ from lbctl.core.durations import seconds_text
 from lbctl.core.effects.effect import Effect, EffectKind
 from lbctl.core.effects.outlook import Outlook
 from lbctl.core.effects.wording import counted, listed, named, prefix_text
-from lbctl.core.model import Address, Announce, Declaration, Network, Service, WrongPort
+from lbctl.core.model import Address, Announce, Network, Service, WrongPort
 from lbctl.core.tables import ServiceKey
+from lbctl.core.vips import vips_by_pool
 
 
 def services(outlook: Outlook) -> Iterator[Effect]:
@@ -103,17 +104,6 @@ def _more_vips(outlook: Outlook) -> Iterator[Effect]:
             lacking = "it" if len(fresh) == 1 else "one"
             text = f"{pool.name}: {what}; who lacks {lacking} on the loopback goes down for every service"
             yield Effect(text=text, kind=EffectKind.NEW_CONNECTIONS, pool=pool.name)
-
-
-def vips_by_pool(declaration: Declaration) -> Mapping[str, Mapping[Address, None]]:
-    """Those of its own services, and of those that it is the fallback of."""
-    fallbacks = {pool.name: pool.fallback for pool in declaration.pools}
-    found: dict[str, dict[Address, None]] = {name: {} for name in fallbacks}
-    for service in declaration.services:
-        for name in (service.pool, fallbacks[service.pool]):
-            if name is not None:
-                found[name][service.vip] = None
-    return found
 
 
 def _another_pool(outlook: Outlook, was: Service, service: Service) -> Iterator[Effect]:
