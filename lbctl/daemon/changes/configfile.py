@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 
 from lbctl.config.reading import read_regular
@@ -40,9 +41,9 @@ class ConfigFile:
         replace_durably(target, text, like=target.stat() if target.exists() else None)
 
     def set_aside(self) -> Path:
-        """Have what it is now also by another name, which is told. `OSError` if that cannot be done."""
+        """Have what it is now also by another name, one that is free, which is told. `OSError` if that cannot be done."""
         target = self.path.resolve()
-        aside = target.with_name(f"{target.name}.saved")
-        aside.unlink(missing_ok=True)
+        names = chain([f"{target.name}.saved"], (f"{target.name}.saved.{number}" for number in count(2)))
+        aside = next(path for path in map(target.with_name, names) if not path.exists())
         aside.hardlink_to(target)
         return aside

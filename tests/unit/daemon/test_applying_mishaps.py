@@ -30,6 +30,9 @@ def test_apply_loses_no_text_of_the_file_that_nobody_has_applied_yet(office: Off
         assert said.endswith(f"but {office.config} had a text that the history does not have: it is in {aside} now")
         assert (office.config.read_text(), aside.read_text()) == (FIRST, "# not yet\n" + FIRST)
         assert (stat.S_IMODE(aside.stat().st_mode), office.warnings()) == (0o640, "")
+        office.config.write_text("# nor this\n" + FIRST)
+        assert (await office.apply(SECOND)).endswith(f"it is in {aside}.2 now")
+        assert [path.read_text()[:6] for path in (aside, aside.with_name(f"{aside.name}.2"))] == ["# not ", "# nor "]
 
     office.act(scene)
 
