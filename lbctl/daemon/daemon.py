@@ -70,10 +70,14 @@ class Daemon:
         self._has_link_news = asyncio.Event()
         self._has_path_news = asyncio.Event()
         self._has_verdicts = asyncio.Event()
-        overrides = OverrideStore(state)
-        self.audit = AuditLog(state)
+        overrides, self.audit = OverrideStore(state), AuditLog(state)
         self._reconciler = reconciler = _reconciler(start, dataplane, overrides, state)
-        self._monitor = Monitor(on_probe=self._probed, on_agent=self._agent_answered, on_fault=self._facts.not_probed)
+        self._monitor = Monitor(
+            on_probe=self._probed,
+            on_agent=self._agent_answered,
+            on_fault=self._facts.not_probed,
+            require_ways=surroundings.require_ways,
+        )
         self._told_actives = reconciler.actives
         exchanging = asyncio.Lock()
         self._interfaces = Interfaces(

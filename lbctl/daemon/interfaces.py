@@ -21,7 +21,7 @@ from lbctl.daemon.surroundings import Claims, Surroundings
 from lbctl.daemon.vips import announced_vips
 from lbctl.dataplane.port import Dataplane
 from lbctl.errors import LbctlError
-from lbctl.network.port import Link, LinkChanged
+from lbctl.network.port import Link, LinkChanged, PathsTouched
 
 _log = logging.getLogger(__name__)
 
@@ -79,8 +79,10 @@ class Interfaces:
         self._monitor.leave_others(self._reconciler.declaration)
 
     async def restore_paths(self) -> None:
-        """Put rules and routes of the probes back that somebody else deleted: without them healthy servers seem to be dead."""
-        if await self._surroundings.lacks_probe_paths(await self.present()):
+        """Put rules and routes of the probes back that somebody else deleted: without them nobody can be probed. (With a link
+        go its routes, which is nobody's doing; they come back when that is settled.)"""
+        links = await self.present()
+        if links == self.links and await self._surroundings.lacks_probe_paths(links):
             await self.settle(self.links, anew=True)
             _log.warning("somebody deleted rules or routes of lbctl's probes (protocol 108); they are put back")
 
@@ -118,9 +120,12 @@ class Interfaces:
             )
 
     async def reach(self) -> None:
-        """Try the paths again that the kernel refused."""
+        """Try the paths again that the kernel refused, and look for those that are gone without a word."""
         if self.unreached:
             await self.settle(self.links)
+        elif self._facts.unprobed:
+            self._surroundings.touched(PathsTouched())
+            await self.restore_paths()
 
     def defend(self, vips: Iterable[Address]) -> None:
         """Say once more whose these are."""

@@ -36,6 +36,8 @@ _NEEDING_EXPLANATION = (Outcome.TIMEOUT, Outcome.REFUSED, Outcome.UNREACHABLE)
 OnProbe = Callable[[str, ProbeResult], None]
 OnAgent = Callable[[str, AgentReport | AgentSilence], None]
 OnFault = Callable[[str, str], None]
+Wayfinder = Callable[["Backend", "Route"], Awaitable[None]]
+"""Raises `LbctlError` if the probes of a backend do not go to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +56,11 @@ _Watched = tuple[Backend, Route]
 class Monitor:
     """The running tasks. ``watch`` may be called again with another declaration: what did not change runs on."""
 
-    def __init__(self, *, on_probe: OnProbe, on_agent: OnAgent, on_fault: OnFault) -> None:
+    def __init__(self, *, on_probe: OnProbe, on_agent: OnAgent, on_fault: OnFault, require_ways: Wayfinder) -> None:
         self._on_probe = on_probe
         self._on_agent = on_agent
         self._on_fault = on_fault
+        self._require_ways = require_ways
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, tuple[_Watched, list[asyncio.Task[None]]]] = {}
 
@@ -88,6 +91,7 @@ class Monitor:
             nonlocal before
             try:
                 result = await probe_backend(backend, route, before=before)
+                await self._require_ways(backend, route)
             except LbctlError as error:  # the director's own fault: it says nothing of the backend
                 self._on_fault(backend.label, error.message)
                 return

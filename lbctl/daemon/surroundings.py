@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lbctl.core.model import Address, Declaration
+from lbctl.core.model import Address, Backend, Declaration
 from lbctl.core.vips import vips_by_pool
 from lbctl.daemon.faults import check_addresses
 from lbctl.daemon.monitor import Route
@@ -184,6 +184,13 @@ class Surroundings:
             )
             for backend in declaration.backends()
         }
+
+    async def require_ways(self, backend: Backend, route: Route) -> None:
+        """`NetworkError` if a probe of the backend does not go to it, for each of its VIPs, but anywhere."""
+        for vip in route.vips:
+            await self.network.require_way(
+                vip, via=backend.address, interface=backend.interface, mark=route.mark, source=route.source
+            )
 
     def mark(self, label: str) -> int:
         """Of the path to a backend: one of its own, for as long as it is declared."""

@@ -24,8 +24,8 @@ class FakeNetwork:
     """The dict-backed twin of `lbctl.network.kernel.KernelNetwork`.
 
     ``macs`` says who would answer for an address: managing one resolves it from there, or fails it. ``duplicates`` says which
-    station claims a VIP, ``taggers`` why an interface keeps its VLAN tags to itself, and ``no_ways`` to whom no probe path can
-    lead.
+    station claims a VIP, ``taggers`` why an interface keeps its VLAN tags to itself, ``no_ways`` to whom no probe path can
+    lead, and ``own`` which addresses the director has itself.
     """
 
     def __init__(self, links: Iterable[Link] = (), *, macs: dict[Address, bytes] | None = None) -> None:
@@ -36,6 +36,7 @@ class FakeNetwork:
         self.managed: set[tuple[int, Address]] = set()
         self.paths: frozenset[ProbePath] = frozenset()
         self.no_ways: set[Address] = set()
+        self.own: set[Address] = set()
         self.announcements: list[tuple[str, Address]] = []
         self.listened_for: dict[int, frozenset[IPv6Address]] = {}
         self.taggers: dict[int, str] = {}
@@ -116,6 +117,13 @@ class FakeNetwork:
     async def has_probe_paths(self, paths: frozenset[ProbePath], *, up: Collection[int]) -> bool:
         """Whether ``paths`` has these."""
         return paths <= self.paths
+
+    async def require_way(
+        self, vip: Address, *, via: Address, interface: str, mark: int, source: Address | None
+    ) -> None:
+        """Look up ``own``."""
+        if vip in self.own:
+            raise NetworkError(f"{vip} is the director's own", hint="take it off there")
 
     async def change_probe_paths(
         self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]

@@ -23,6 +23,7 @@ from lbctl.network.port import Link, LinkChanged, Neighbour, NeighbourChanged, N
 from lbctl.network.refusals import explained
 from lbctl.network.tcp import Segment
 from lbctl.network.watch import NeighbourWatch
+from lbctl.network.ways import astray, way_to
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +117,15 @@ class KernelNetwork:
         async with self._paths_lock:
             with explained("read the policy routes of the probes"):
                 return (await read_tables(self._netlink)).has_all(tables_of(paths), up=up)
+
+    async def require_way(
+        self, vip: Address, *, via: Address, interface: str, mark: int, source: Address | None
+    ) -> None:
+        """While the interface is down there is none, and that is the truth."""
+        with explained(f"ask for the way to {vip}"):
+            found = astray(await way_to(self._netlink, vip, mark=mark, source=source), vip, via=via, mark=mark)
+        if found and any(link.name == interface and link.is_up for link in self._links.values()):
+            raise found
 
     async def change_probe_paths(
         self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]

@@ -135,6 +135,13 @@ class Network(Protocol):
         """Whether the rules and routes of these are there, but for what a link that is not ``up`` (by index) takes along."""
         ...
 
+    async def require_way(
+        self, vip: Address, *, via: Address, interface: str, mark: int, source: Address | None
+    ) -> None:
+        """`NetworkError` if a probe with that mark, from that source, does not go to the VIP via a backend that is on that
+        interface: somebody's address, rule or route leads it elsewhere, or lbctl's are gone."""
+        ...
+
     async def change_probe_paths(
         self, *, before: frozenset[ProbePath], after: frozenset[ProbePath], kept: Collection[int]
     ) -> Mapping[int, LbctlError]:

@@ -13,6 +13,8 @@ import pytest
 from lbctl.core.model import Backend, CheckTiming, TcpCheck
 from lbctl.core.verdict import Outcome, ProbeResult
 from lbctl.daemon.monitor import Monitor, Route, explain, probe_backend
+from lbctl.daemon.surroundings import Surroundings
+from lbctl.network.fake import FakeNetwork
 from tests.unit.daemon.rig import VIP, declared
 
 BACKEND = next(declared("a").backends())
@@ -122,7 +124,10 @@ def test_monitor_probes_what_is_declared_and_ceases_with_it(listener: socket.soc
 
     async def scenario() -> None:
         monitor = Monitor(
-            on_probe=lambda label, probed: told.append((label, probed.outcome)), on_agent=print, on_fault=print
+            on_probe=lambda label, probed: told.append((label, probed.outcome)),
+            on_agent=print,
+            on_fault=print,
+            require_ways=Surroundings(FakeNetwork()).require_ways,
         )
         first, second = server_at(port, interval_s=0.05), replace(server_at(port, interval_s=0.05), name="b")
         here = replace(ROUTE, vips=(REAL,))

@@ -13,6 +13,8 @@ from lbctl.core.model import Backend, CheckTiming, Declaration, Pool, PoolKind, 
 from lbctl.core.verdict import ProbeResult
 from lbctl.daemon import monitor
 from lbctl.daemon.monitor import AT_ONCE, Monitor, Route
+from lbctl.daemon.surroundings import Surroundings
+from lbctl.network.fake import FakeNetwork
 from tests.unit.daemon.hurried import Hurried
 from tests.unit.daemon.rig import HEALTHY, VIP
 
@@ -54,7 +56,12 @@ def watched(count: int, *, takes_s: float, for_s: float, monkeypatch: pytest.Mon
     routes = {backend.label: Route(vips=(VIP,), mark=1, source=None) for backend in declaration.backends()}
 
     async def watch() -> None:
-        watching = Monitor(on_probe=lambda *_: None, on_agent=lambda *_: None, on_fault=lambda *_: None)
+        watching = Monitor(
+            on_probe=lambda *_: None,
+            on_agent=lambda *_: None,
+            on_fault=lambda *_: None,
+            require_ways=Surroundings(FakeNetwork()).require_ways,
+        )
         watching.watch(declaration, routes)
         await asyncio.sleep(for_s)
         await watching.close()
