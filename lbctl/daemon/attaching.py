@@ -68,6 +68,10 @@ class Attacher:
         again: they are to be attached anew."""
         if self._exchanging.locked():  # it is looked at next time
             return False
+        if self._dataplane.keep_pins():
+            _log.error(
+                "somebody removed pins of lbctl's, without which traffic ends with the daemon; they are there again"
+            )
         taken = [index for index in self._by_device if not self._dataplane.is_attached(index)]
         for ifindex in taken:
             _log.error(

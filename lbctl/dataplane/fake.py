@@ -236,6 +236,10 @@ class FakeDataplane:
         self.attachments[ifindex] = Attachment(ifindex=ifindex, mode=attached)
         return self.attachments[ifindex]
 
+    def keep_pins(self) -> bool:
+        """Nobody removes any."""
+        return False
+
     def is_attached(self, ifindex: int) -> bool:
         """As remembered."""
         return ifindex in self.attachments

@@ -252,6 +252,7 @@ class KernelDataplane:
         wanted = replace(features, ipv6=features.ipv6 or needs_ipv6(self._pins))
         if wanted == self.features:
             return
+        self.keep_pins()
         before, tables = self.loaded, self._flow_maps
         self.loaded = put_to_work(compile_source(features=wanted), before, self._links, self._pins)
         self._open_flows()
@@ -269,6 +270,7 @@ class KernelDataplane:
 
     def attach(self, ifindex: int, mode: AttachMode) -> Attachment:
         """Put the program on an interface, or behind the link that is there already, where it takes over the flows."""
+        self.keep_pins()
         self._interfaces.renew(ifindex)
         self._take_flows_along()
         attachment = self._links.attach(ifindex, mode)
@@ -279,6 +281,11 @@ class KernelDataplane:
         """Of the program that was at work until now; as many as there is room for."""
         with suppress(SystemRequirementError):
             self._mover.move()
+
+    def keep_pins(self) -> bool:
+        """Make all pins again that somebody removed, with their directory. Raises `LbctlError`."""
+        maps = loader.pin_maps(self.loaded, self._pins)
+        return self._links.keep() or maps
 
     def is_attached(self, ifindex: int) -> bool:
         """Whether the program is on an interface."""

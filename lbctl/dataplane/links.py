@@ -21,11 +21,13 @@ _INHERITED = "so left by an earlier start; `lbctl detach` before the next start 
 
 
 class Links:
-    """The pinned links of one pin directory, named ``link@<ifindex>@<mode>``."""
+    """The pinned links of one pin directory, named ``link@<ifindex>@<mode>``. They are held as well: should somebody remove a
+    pin, the program stays on its interface."""
 
     def __init__(self, pins: Path, loaded: Loaded) -> None:
         self._pins = pins
         self._loaded = loaded
+        self._held: dict[int, tuple[int, AttachedMode]] = {}
 
     @property
     def _program(self) -> int:
@@ -44,6 +46,33 @@ class Links:
             attachment = self._replace(ifindex, attached, mode)
         loader.pin_ingress(self._loaded, self._pins)
         return attachment
+
+    def keep(self) -> bool:
+        """Give those that somebody unpinned their names again, and the program that is behind them. Returns whether there were
+        any. What was detached, or went with its interface, is let go."""
+        tidy_links(self._pins)
+        missing = {path: link for path, link in self._names_of_held() if not path.exists()}
+        for path, link in missing.items():
+            bpf.pin(link, path)
+        if self._held and (missing or not (self._pins / loader.INGRESS).exists()):
+            loader.pin_programs(self._loaded, self._pins)
+            loader.pin_ingress(self._loaded, self._pins)
+            return True
+        return False
+
+    def _names_of_held(self) -> Iterator[tuple[Path, int]]:
+        for number, (link, mode) in tuple(self._held.items()):
+            ifindex = bpf.link_info(link).ifindex
+            if ifindex:
+                yield self._path(ifindex, mode), link
+            else:
+                os.close(link)
+                del self._held[number]
+
+    def _hold(self, link: int, mode: AttachedMode) -> None:
+        number = bpf.link_info(link).id
+        if number not in self._held:
+            self._held[number] = os.dup(link), mode
 
     def replace(self, loaded: Loaded) -> None:
         """Put another program behind every link; behind all of them, or none."""
@@ -68,6 +97,7 @@ class Links:
     def _update(self, ifindex: int, attached: AttachedMode, mode: AttachMode) -> Attachment:
         with bpf.opened_pin(self._path(ifindex, attached)) as link:
             bpf.update_link(link, self._program)
+            self._hold(link, attached)
         is_lesser = mode is AttachMode.AUTO and attached is AttachedMode.GENERIC
         return Attachment(ifindex=ifindex, mode=attached, fallback_reason=_INHERITED if is_lesser else "")
 
@@ -108,8 +138,11 @@ class Links:
             if bpf.error_number(error) in (errno.EBUSY, errno.EEXIST):  # EEXIST: there in the other mode
                 raise _is_taken(ifindex) from error
             raise
-        bpf.pin(link, self._path(ifindex, mode))
-        os.close(link)  # the pin holds it from now on
+        try:
+            bpf.pin(link, self._path(ifindex, mode))
+            self._hold(link, mode)
+        finally:
+            os.close(link)
         return Attachment(ifindex=ifindex, mode=mode, fallback_reason=fallback_reason)
 
     def detach_others(self, keep: frozenset[int]) -> None:

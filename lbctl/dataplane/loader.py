@@ -175,6 +175,19 @@ def _check(descriptor: int, spec: MapSpec, path: Path) -> None:
         )
 
 
+def pin_maps(loaded: Loaded, pins: Path) -> bool:
+    """Pin those again that somebody unpinned, perhaps with their directory; returns whether there were any."""
+    try:
+        prepare_pins(pins)
+    except OSError as error:
+        raise SystemRequirementError(f"{pins} cannot be made: {error.strerror}", hint="see: mount -t bpf") from error
+    paths = {name: pin_path(name, spec, pins) for name, spec in loaded.specs.items() if name != TAILS}
+    missing = {name: path for name, path in paths.items() if not path.exists()}
+    for name, path in missing.items():
+        bpf.pin(loaded.maps[name], path)
+    return bool(missing)
+
+
 def pin_programs(loaded: Loaded, pins: Path) -> None:
     """What the program leads to gets a name, and its maps a description, before the program is put to work."""
     program = bpf.program_id(loaded.programs[INGRESS])

@@ -246,6 +246,11 @@ class Dataplane(Protocol):
         """Put the program on an interface, or behind the link that is there already."""
         ...
 
+    def keep_pins(self) -> bool:
+        """Make sure that maps, programs and links outlive the daemon. Returns whether somebody had seen to it that they would
+        not. Raises `LbctlError` if that cannot be helped."""
+        ...
+
     def is_attached(self, ifindex: int) -> bool:
         """Whether the program is on an interface, as the kernel has it."""
         ...

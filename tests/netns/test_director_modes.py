@@ -9,6 +9,7 @@ from shutil import rmtree
 
 import pytest
 
+from lbctl.dataplane import bpf
 from lbctl.errors import LabError
 from lbctl.lab import bpf as xdp
 from lbctl.lab.daemon import Daemon
@@ -129,12 +130,21 @@ def test_director_where_another_xdp_program_is_ends_with_the_interfaces_name(lab
         pinned.unlink()
 
 
-def test_director_whose_link_pin_was_removed_attaches_again(lab: Lab) -> None:
+def detach_link(daemon: Daemon) -> None:
+    """As `bpftool link detach` does."""
+    (pin,) = daemon.pins.glob("link@*")
+    with bpf.opened_pin(pin) as link:
+        bpf.detach_link(link)
+
+
+def test_director_whose_program_somebody_took_off_attaches_again(lab: Lab) -> None:
     with directing(lab, configuration(*lab.backends)) as daemon, alone(daemon):
-        (pin,) = daemon.pins.glob("link@*")
-        pin.unlink()
-        wait_until(lambda: list(daemon.pins.glob("link@*")), deadline_s=60, what="the program to be attached again")
-        assert "somebody took the program off" in daemon.log.read_text()
+        detach_link(daemon)
+        wait_until(
+            lambda: "somebody took the program off" in daemon.log.read_text() and list(daemon.pins.glob("link@*")),
+            deadline_s=60,
+            what="the program to be attached again",
+        )
         assert spread(lab.clients[0], 20).keys() == {"backend1", "backend2"}
 
 

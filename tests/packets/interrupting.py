@@ -186,6 +186,9 @@ class Faulty:
         self.attached.add(ifindex)
         return Attachment(ifindex=ifindex, mode=AttachedMode.GENERIC)
 
+    def keep_pins(self) -> bool:
+        return False
+
     def is_attached(self, ifindex: int) -> bool:
         return ifindex in self.attached
 
