@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,8 @@ class Daemon:
         """``features`` are those of the program that is loaded; ``lost`` says what an upgrade could not take along."""
         self._facts = Facts(started=time.monotonic(), config=config, director=start.declaration.director, lost=lost)
         self._changing = asyncio.Lock()
-        self._has_news = asyncio.Event()
-        self._has_link_news = asyncio.Event()
-        self._has_path_news = asyncio.Event()
-        self._has_verdicts = asyncio.Event()
+        self._has_news, self._has_verdicts = asyncio.Event(), asyncio.Event()
+        self._has_link_news, self._has_path_news = asyncio.Event(), asyncio.Event()
         overrides, self.audit = OverrideStore(state), AuditLog(state)
         self._reconciler = reconciler = _reconciler(start, dataplane, overrides, state)
         self._monitor = Monitor(
@@ -170,12 +169,11 @@ class Daemon:
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What runs once it is up, besides `watch_network`."""
+        follow = partial(whenever, changing=self._changing, failed=self._facts.failed)
         return (
-            whenever(self._has_news, self._reconcile, changing=self._changing, failed=self._facts.failed),
-            whenever(self._has_link_news, self._links_changed, changing=self._changing, failed=self._facts.failed),
-            whenever(
-                self._has_path_news, self._interfaces.restore_paths, changing=self._changing, failed=self._facts.failed
-            ),
+            follow(self._has_news, self._reconcile),
+            follow(self._has_link_news, self._links_changed),
+            follow(self._has_path_news, self._interfaces.restore_paths),
             self._sweep_forever(),
             self._keeper.keep_forever(self._changing, self._facts),
             self._ramping.ramp_forever(self._changing, self._facts),
