@@ -6,10 +6,11 @@ is kept halted in the data plane: if it was active before, what its clients send
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from lbctl.core.health import Health
 from lbctl.core.model import Backend, Declaration, Failback, Policy, Pool
 from lbctl.core.standing import Condition, Standing
 from lbctl.core.tables import BackendState
@@ -51,6 +52,28 @@ def actives_of(
         if has_one(pool)
     }
     return {pool: name for pool, name in found.items() if name is not None}
+
+
+def unproved(
+    declaration: Declaration,
+    standings: Mapping[str, Standing],
+    *,
+    actives: Mapping[str, str],
+    health_of: Callable[[str], Health],
+) -> frozenset[str]:
+    """The active backends, by label, whose probes were not answered while nobody else's on their interface were: it may be the
+    director that hears nobody (a firewall's rule, or ARP switched off), and their connections may be alive. Probes of others
+    end before or after theirs: to know, somebody else must have been heard since the first that failed and before the last."""
+    active = (backend for backend in receivers(declaration) if actives.get(backend.pool) == backend.name)
+    down = (backend for backend in active if standings[backend.label].condition is Condition.DOWN)
+    silent = [backend for backend in down if health_of(backend.label).is_silently_down]
+    return frozenset(each.label for each in silent if not _is_proved(each, declaration, health_of))
+
+
+def _is_proved(silent: Backend, declaration: Declaration, health_of: Callable[[str], Health]) -> bool:
+    """Whether somebody else on its interface was alive meanwhile."""
+    others = (backend for backend in declaration.backends() if backend.interface == silent.interface)
+    return any(health_of(other.label).was_alive_while(health_of(silent.label)) for other in others)
 
 
 def has_one(pool: Pool) -> bool:

@@ -38,6 +38,8 @@ class Health:
     ``since_s`` is when ``status`` began (monotonic seconds). ``streak`` counts the latest consecutive results that speak
     against ``status``. ``reason`` is one line for people; for a backend that is down, or failing, it is the most recent
     failure's. ``cause`` is set exactly while the backend is down.
+    ``run_began_s`` and ``run_latest_s`` are when the first and the latest ended of the latest probes that all found it
+    alive, or all not; ``None`` before the first. A failure counts as one of when its probe began: less the time-out.
     ``is_remembered``: it was up before the director was booted, and was not probed since.
     """
 
@@ -50,6 +52,8 @@ class Health:
     is_misconfigured: bool = False
     is_remembered: bool = False
     last_result: ProbeResult | None = None
+    run_began_s: float | None = None
+    run_latest_s: float | None = None
 
     @classmethod
     def adopted(cls, accepts_new: bool, *, now: float) -> Health:
@@ -70,6 +74,27 @@ class Health:
         """The health to start from after a reboot, of a backend that was up before it: it may take new connections, but the
         first probe decides, as of one without history."""
         return cls(status=Status.UP, reason="was up before the reboot, not probed yet", since_s=now, is_remembered=True)
+
+    @property
+    def is_silently_down(self) -> bool:
+        """Whether it is down, and its latest probe was not answered by anybody, or answered again."""
+        if self.status is not Status.DOWN or self.last_result is None:
+            return False
+        return self.last_result.outcome in (Outcome.TIMEOUT, Outcome.UNREACHABLE) or self.is_heard
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether its latest probe found it alive."""
+        return self.last_result is not None and self.last_result.outcome.is_alive
+
+    def was_alive_while(self, other: Health) -> bool:
+        """Whether its probes succeeded while those of another, which fail now, failed: then it is not the director that hears
+        nobody."""
+        runs = (self.run_began_s, self.run_latest_s, other.run_began_s, other.run_latest_s)
+        if not self.is_heard or other.is_heard or None in runs:
+            return False
+        began_s, latest_s, failed_first_s, failed_latest_s = (each or 0.0 for each in runs)
+        return began_s < failed_latest_s and latest_s > failed_first_s
 
     @property
     def accepts_new(self) -> bool:
@@ -144,7 +169,15 @@ def observe(
     down and ``timing.rise`` successes in a row bring it up. Busy and misconfigured are successes: the server is alive.
     """
     step = _after_success if result.outcome.is_alive else _after_failure
-    after = replace(step(health, result, timing, now), last_result=result, is_remembered=False)
+    before = health.last_result
+    goes_on = before is not None and before.outcome.is_alive is result.outcome.is_alive
+    after = replace(
+        step(health, result, timing, now),
+        last_result=result,
+        run_began_s=health.run_began_s if goes_on else now,
+        run_latest_s=now if result.outcome.is_alive else now - timing.timeout_s,
+        is_remembered=False,
+    )
     return after, (*_status_events(health, after), *_flag_events(health, after))
 
 

@@ -265,7 +265,7 @@ class Daemon:
         events = self._reconciler.observed.probed(label, result, now=time.monotonic())
         log_events(label, events)
         self._has_verdicts.set()
-        if events:
+        if events or self._reconciler.unproved:
             self._has_news.set()
 
     def _agent_answered(self, label: str, answer: AgentReport | AgentSilence) -> None:

@@ -83,6 +83,10 @@ class Observed:
         self.members[label] = replace(member, health=health)
         return events
 
+    def health(self, label: str) -> Health:
+        """Of a declared backend."""
+        return self.members[label].health
+
     def agent_answered(
         self, label: str, answer: AgentReport | AgentSilence, *, now: float
     ) -> tuple[capacities.CapacityEvent, ...]:

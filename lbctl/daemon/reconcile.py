@@ -81,9 +81,8 @@ class Reconciler:
         self.actives = adopted_actives(declaration, self.current, remembered=actives)
         self.once_active: Mapping[str, str] = {}
         self._former_receivers = adopted_former_receivers(declaration, self.current, actives=actives)
-        self._unheard: frozenset[str] = frozenset()
-        self._dataplane = dataplane
-        self._retention = Retention()
+        self.unproved: frozenset[str] = frozenset()
+        self._dataplane, self._retention = dataplane, Retention()
         self._weighing, self._tabling = Weighing(), Tabling(LIMITS)
         self._idle_limits: dict[int, float] = {}
 
@@ -195,9 +194,10 @@ class Reconciler:
 
     def plan(self, *, now: float) -> tuple[Plan, Tables, Mapping[str, str]]:
         """What is to be done, the tables that this leads to, and the active backends then."""
-        able, self._unheard = self._weighing.look(self._heard())
+        able, unheard = self._weighing.look(self._heard())
         self._retention.removed(self._removed(), now=now)
-        actives = failover.actives_of(self.declaration, able, before=self.actives, unheard=self._unheard)
+        self.unproved = failover.unproved(self.declaration, able, actives=self.actives, health_of=self.observed.health)
+        actives = failover.actives_of(self.declaration, able, before=self.actives, unheard=unheard | self.unproved)
         standings = failover.standings_with(self.declaration, able, actives)
         self.conditions.note(standings, now=now)
         situation = self._situation(standings)

@@ -10,7 +10,17 @@ import pytest
 
 from lbctl.lab.node import Node
 from lbctl.lab.topology import SUBNET, VIP, Lab, plan_lab
-from tests.netns.director_rig import TCP_PORT, configuration, directing, line_to, serving, spread, wait_backend
+from tests.netns.director_rig import (
+    POOL,
+    TCP_PORT,
+    Line,
+    configuration,
+    directing,
+    line_to,
+    serving,
+    spread,
+    wait_backend,
+)
 
 OWN_TABLE = "100"
 OWN, ELSEWHERE = f"the VIP {VIP} is an address of the director's own", f"leads probes of {VIP} elsewhere"
@@ -72,3 +82,19 @@ def test_probes_that_somebody_leads_astray_are_no_finding_about_the_servers(
         for node in lab.backends:
             wait_backend(daemon, node, lambda row: row.state == "up" and row.reason.endswith("accepts connections"))
         assert "is down" not in daemon.log.read_text()
+
+
+def test_active_server_is_not_replaced_because_the_director_hears_nobody_for_a_while(lab: Lab) -> None:
+    """As behind a firewall's rule. Its connections would be reset, at the first server that is heard longer, or again."""
+    client = lab.clients[0]
+    with directing(lab, configuration(*lab.backends, pool={"policy": "failover"})) as daemon, Line(client) as line:
+        names = {node.name for node in lab.backends}
+        before = {line.backend: "up", (names - {line.backend}).pop(): "standby"}
+        for order in (lab.backends, lab.backends[::-1]):
+            for node in order:
+                node.ip(f"route add blackhole {SUBNET[10]}/32")
+            daemon.wait_states(POOL, dict.fromkeys(names, "down"))
+            for node in order:
+                node.ip(f"route del blackhole {SUBNET[10]}/32")
+            daemon.wait_states(POOL, before)
+            assert line.is_alive

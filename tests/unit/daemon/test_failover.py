@@ -14,7 +14,7 @@ from lbctl.dataplane.port import Connected
 from lbctl.errors import KernelError, UsageError
 from tests.tables import dangers
 from tests.unit.daemon.feeds import AUTOMATIC, MANUAL, SWITCH, feeds, shape
-from tests.unit.daemon.rig import HEALTHY, UNREACHABLE, Rig, declared, neighbour
+from tests.unit.daemon.rig import HEALTHY, Rig, declared, neighbour
 
 
 class Watching(FakeDataplane):
@@ -165,16 +165,6 @@ def test_active_one_that_stays_silent_is_replaced_as_soon_as_another_is_heard() 
     assert rig.reconciler.neighbour_seen(
         neighbour(rig.row("b").address)
     )  # so that the daemon does not wait for a sweep
-    rig.reconcile()
-    assert rig.states() == {"a": "halted", "b": "up"}
-
-
-def test_active_one_with_an_entry_made_by_hand_is_replaced_when_only_its_probes_fail() -> None:
-    """Such entries never tell who is alive: the standby's probes do."""
-    rig = Rig(feeds("a", "b")).up()
-    hears(rig, "permanent", "a", "b")
-    rig.reconcile()
-    rig.probe(UNREACHABLE, "a", times=2)
     rig.reconcile()
     assert rig.states() == {"a": "halted", "b": "up"}
 
