@@ -177,12 +177,13 @@ def _check(descriptor: int, spec: MapSpec, path: Path) -> None:
 
 def pin_maps(loaded: Loaded, pins: Path) -> bool:
     """Pin those again that somebody unpinned, perhaps with their directory; returns whether there were any."""
-    try:
-        prepare_pins(pins)
-    except OSError as error:
-        raise SystemRequirementError(f"{pins} cannot be made: {error.strerror}", hint="see: mount -t bpf") from error
     paths = {name: pin_path(name, spec, pins) for name, spec in loaded.specs.items() if name != TAILS}
     missing = {name: path for name, path in paths.items() if not path.exists()}
+    try:
+        if missing:
+            prepare_pins(pins)
+    except OSError as error:
+        raise SystemRequirementError(f"{pins} cannot be made: {error.strerror}", hint="see: mount -t bpf") from error
     for name, path in missing.items():
         bpf.pin(loaded.maps[name], path)
     return bool(missing)
