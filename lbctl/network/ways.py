@@ -16,6 +16,7 @@ from lbctl.errors import NetworkError
 from lbctl.network.netlink import Netlink
 from lbctl.network.policy import FAMILIES, MESSAGE
 from lbctl.network.rtnetlink import Request, attribute, attributes, number_attribute
+from lbctl.network.surprises import left_out
 
 _RTA_DST, _RTA_SRC, _RTA_GATEWAY, _RTA_MARK, _RTA_IP_PROTO = 1, 2, 5, 16, 27
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
@@ -29,21 +30,24 @@ class Way(NamedTuple):
     via: bytes | None = None
 
 
-async def way_to(netlink: Netlink, vip: Address, *, mark: int, source: Address | None) -> Way:
-    """The way of a TCP packet with that mark from that source. Raises `pyroute2.NetlinkError`."""
+async def way_to(netlink: Netlink, vip: Address, *, mark: int, source: Address | None) -> Way | None:
+    """The way of a TCP packet with that mark from that source; ``None`` if the kernel does not say, for one that does not know
+    the question must not keep all backends from being probed. Raises `OSError`."""
     (answer,) = await netlink.exchange([_request(vip, mark, source)])
     if isinstance(answer, NetlinkError) and answer.code not in _NO_WAY:
-        raise answer
+        return None
     if not isinstance(answer, bytes):
         return Way()
-    _, _, _, _, _, _, _, kind, _ = MESSAGE.unpack_from(answer)
-    via = attributes(answer, MESSAGE.size).get(_RTA_GATEWAY)
-    return Way(kind, via) if kind in (_RTN_UNICAST, _RTN_LOCAL) else Way()
+    with left_out("a way"):
+        _, _, _, _, _, _, _, kind, _ = MESSAGE.unpack_from(answer)
+        via = attributes(answer, MESSAGE.size).get(_RTA_GATEWAY)
+        return Way(kind, via) if kind in (_RTN_UNICAST, _RTN_LOCAL) else Way()
+    return None
 
 
-def astray(way: Way, vip: Address, *, via: Address, mark: int) -> NetworkError | None:
+def astray(way: Way | None, vip: Address, *, via: Address, mark: int) -> NetworkError | None:
     """What to say of a way that does not lead to the VIP ``via`` a backend."""
-    if way == Way(_RTN_UNICAST, via.packed):
+    if way is None or way == Way(_RTN_UNICAST, via.packed):
         return None
     if way.kind == _RTN_LOCAL:
         return NetworkError(
