@@ -76,8 +76,8 @@ class Monitor:
     def leave_others(self, declaration: Declaration) -> None:
         """Say nothing more of backends that this declaration has not, or not like that: what a probe says that is under way
         would be taken for the word of another server by the same name."""
-        declared = {backend.label: backend for backend in declaration.backends()}
-        self._end(label for label, (watched, _) in self._tasks.items() if declared.get(label) != watched[0])
+        declared = {backend.label: (backend,) for backend in declaration.backends()}
+        self._end(label for label, (watched, _) in self._tasks.items() if declared.get(label) != watched[:1])
 
     def _end(self, labels: Iterable[str]) -> None:
         for label in tuple(labels):

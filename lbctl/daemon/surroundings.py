@@ -136,18 +136,28 @@ class Surroundings:
             if backend.interface in links
         }
         known = None if anew or self._are_some_refused else self._ways
-        self._ways, refused = None, dict[int, LbctlError]()
+        self._ways = None
         if known is None:
-            refused |= await self.network.set_probe_paths(_paths(wanted.values()))
-        elif known != wanted:
-            before = _paths(way for label, way in known.items() if wanted.get(label) != way)
-            after = _paths(way for label, way in wanted.items() if known.get(label) != way)
-            kept = [way[0] for label, way in wanted.items() if known.get(label) == way]
-            refused |= await self.network.change_probe_paths(before=before, after=after, kept=kept)
+            refused = await self.network.set_probe_paths(_paths(wanted.values()))
+        else:
+            refused = await self._change_probe_paths(known, wanted)
         self._ways = {label: way for label, way in wanted.items() if way[0] not in refused}
         self._are_some_refused = bool(refused)  # what the kernel has of those is not known
         self._give_back_marks(self._marks.keys() - {backend.label for backend in declaration.backends()})
         return {label: refused[way[0]] for label, way in wanted.items() if way[0] in refused}
+
+    async def _change_probe_paths(
+        self, known: Mapping[str, _Way], wanted: Mapping[str, _Way]
+    ) -> Mapping[int, LbctlError]:
+        """Mostly nothing changes, of thousands."""
+        kept = {label for label, way in wanted.items() if known.get(label) == way}
+        if len(kept) == len(known) == len(wanted):
+            return {}
+        return await self.network.change_probe_paths(
+            before=_paths(way for label, way in known.items() if label not in kept),
+            after=_paths(way for label, way in wanted.items() if label not in kept),
+            kept=[wanted[label][0] for label in kept],
+        )
 
     def touched(self, event: PathsTouched) -> None:
         """To be looked after, once no change is under way: what a change removes itself, nobody misses afterwards."""
