@@ -75,14 +75,15 @@ def typed(target: Target) -> str:
 
 def backends_of(target: Target, declaration: Declaration) -> tuple[Backend, ...]:
     """Those that are declared, in the order of the file; none if there is no such target."""
-    return tuple(backend for backend in declaration.backends() if _is_of(backend, target))
+    return tuple(each for each in declaration.backends() if includes(target, each.pool, each.name, each.address))
 
 
-def _is_of(backend: Backend, target: Target) -> bool:
+def includes(target: Target, pool: str, name: str, address: Address) -> bool:
+    """Whether a backend belongs to a target, be it declared or not."""
     match target:
         case OneBackend():
-            return backend.pool == target.pool and backend.name == target.name
+            return (target.pool, target.name) == (pool, name)
         case WholePool():
-            return backend.pool == target.pool
+            return target.pool == pool
         case Host():
-            return backend.address == target.address
+            return target.address == address

@@ -9,7 +9,7 @@ from typing import Any
 from lbctl.core.model import Protocol
 from lbctl.core.standing import Condition
 from lbctl.core.tables import BackendRow, BackendState
-from lbctl.core.targets import Host, OneBackend, Target, WholePool, backends_of
+from lbctl.core.targets import Target, backends_of, includes
 from lbctl.daemon.models import TargetBackend, TargetStatus
 from lbctl.daemon.reconcile import Reconciler
 from lbctl.daemon.reports.pools import removed_reason
@@ -61,7 +61,7 @@ def _removed(target: Target, reconciler: Reconciler, traffic: Traffic) -> Iterat
     )
     for number, row in removed:
         pool, _, name = reconciler.labels.get(row.identity, f"?/#{number}").partition("/")
-        if _is_of(target, pool, name, row):
+        if includes(target, pool, name, row.address):
             yield TargetBackend(
                 pool=pool,
                 name=name,
@@ -72,16 +72,6 @@ def _removed(target: Target, reconciler: Reconciler, traffic: Traffic) -> Iterat
                 slow_start_percent=None,
                 **_traffic(number, pool, reconciler, traffic),
             )
-
-
-def _is_of(target: Target, pool: str, name: str, row: BackendRow) -> bool:
-    match target:
-        case OneBackend():
-            return (target.pool, target.name) == (pool, name)
-        case WholePool():
-            return target.pool == pool
-        case Host():
-            return target.address == row.address
 
 
 def _traffic(number: int, pool: str, reconciler: Reconciler, traffic: Traffic) -> dict[str, Any]:
